@@ -51,6 +51,9 @@ pub struct Config {
     pub backoff_min: Duration,
     /// The longest pause between two attempts to connect; 500 ms.
     pub backoff_max: Duration,
+    /// How long a node that stops by itself, because discovery no longer has it, lets its handlers
+    /// finish; 30 s. A peer that discovery no longer has gets as long to say its last words.
+    pub stop_timeout: Duration,
     /// Connections that have not yet proved who they are; 256. When one more comes, the oldest is
     /// closed.
     pub unauthenticated_max: usize,
@@ -81,11 +84,52 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(3),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(500),
+            stop_timeout: Duration::from_secs(30),
             unauthenticated_max: 256,
             unauthenticated_per_ip_max: 64,
             insecure_remote: false,
             version_label: String::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether the fields fit each other; what handshakes do not check.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !(1 << 10..=64 << 20).contains(&self.frame_bytes_max) {
+            return Err("frame_bytes_max is 1 KiB to 64 MiB".to_owned());
+        }
+        let queues = [
+            ("outbox_bytes_max", self.outbox_bytes_max),
+            ("request_bytes_max", self.request_bytes_max),
+        ];
+        if let Some((name, _)) = queues.iter().find(|(_, max)| *max < self.frame_bytes_max) {
+            return Err(format!("{name} must be at least frame_bytes_max"));
+        }
+        // A frame of each pending call may have to be taken back.
+        let cancels = self.calls_max.saturating_mul(crate::wire::HEADER_LEN);
+        if self.calls_max == 0 || cancels > self.outbox_reserve_bytes {
+            let max = self.outbox_reserve_bytes / crate::wire::HEADER_LEN;
+            return Err(format!("calls_max is 1 to {max}, or outbox_reserve_bytes must be larger"));
+        }
+        if self.backoff_min.is_zero() || self.backoff_min > self.backoff_max {
+            return Err("backoff_min is above 0 and at most backoff_max".to_owned());
+        }
+        let times = [
+            ("call_timeout", self.call_timeout),
+            ("message_timeout", self.message_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(format!("{name} must be above 0"));
+        }
+        if self.unauthenticated_max == 0 || self.unauthenticated_per_ip_max == 0 {
+            return Err(
+                "unauthenticated_max and unauthenticated_per_ip_max are at least 1".to_owned()
+            );
+        }
+        Ok(())
     }
 }
 

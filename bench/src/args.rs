@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::peers::{ALL, Entry};
+use crate::workload::{ROWS, Workload};
+
+/// What a process is started for.
+#[derive(Debug)]
+pub enum Args {
+    /// To explain itself.
+    Help,
+    /// To measure.
+    Measure(Options),
+    /// To be a server; started by the measuring process.
+    Server(Entry),
+    /// To be a client; started by the measuring process.
+    Client(Entry, Workload, String),
+}
+
+/// What to measure, and for how long.
+#[derive(Debug)]
+pub struct Options {
+    /// The window of one run.
+    pub window: Duration,
+    /// The time before it, which is not measured.
+    pub warm_up: Duration,
+    /// Runs of each cell, at least 1.
+    pub repeats: usize,
+    /// The peers wanted, in the order of the report.
+    pub peers: Vec<Entry>,
+    /// The rows wanted, in the order of the report.
+    pub rows: Vec<Workload>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(3),
+            warm_up: Duration::from_millis(500),
+            repeats: 3,
+            peers: ALL.to_vec(),
+            rows: ROWS.to_vec(),
+        }
+    }
+}
+
+impl Args {
+    /// Parses the arguments behind the program's name.
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Options::default();
+        let (mut peers, mut rows) = (Vec::new(), Vec::<String>::new());
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--help" | "-h" => return Ok(Self::Help),
+                "--server" => return Ok(Self::Server(peer(&value()?)?)),
+                "--client" => {
+                    let (peer, row) = (peer(&value()?)?, value()?);
+                    let row = Workload::named(&row).with_context(|| format!("no row {row:?}"))?;
+                    return Ok(Self::Client(peer, row, value()?));
+                }
+                "--quick" => {
+                    options.window = Duration::from_millis(500);
+                    options.warm_up = Duration::from_millis(200);
+                    options.repeats = 1;
+                }
+                "--seconds" => options.window = Duration::try_from_secs_f64(number(&value()?)?)?,
+                "--repeats" => options.repeats = number(&value()?)?,
+                "--only" => peers.push(peer(&value()?)?.name),
+                "--row" => rows.push(row_part(value()?)?),
+                _ => bail!("unknown argument {arg:?}; try --help"),
+            }
+        }
+        ensure!(options.repeats > 0 && !options.window.is_zero(), "nothing would be measured");
+        options.peers.retain(|peer| peers.is_empty() || peers.contains(&peer.name));
+        options
+            .rows
+            .retain(|row| rows.is_empty() || rows.iter().any(|part| row.name.contains(part)));
+        Ok(Self::Measure(options))
+    }
+}
+
+fn peer(name: &str) -> Result<Entry> {
+    Entry::named(name).with_context(|| format!("no peer {name:?}; try --help"))
+}
+
+/// Checks that some row's name contains `part`.
+fn row_part(part: String) -> Result<String> {
+    let found = ROWS.iter().any(|row| row.name.contains(&part));
+    ensure!(found, "no row contains {part:?}; try --help");
+    Ok(part)
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().with_context(|| format!("{text:?} is not a number that fits here"))
+}
+
+/// What `--help` prints.
+pub fn help() -> String {
+    let peers: Vec<_> = ALL.iter().map(|peer| peer.name).collect();
+    let rows: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+    format!(
+        "seaway-bench [--quick] [--seconds N] [--repeats N] [--only PEER]... [--row ROW]...
+
+  --quick      one repeat of half a second: to see that it runs, not to compare
+  --seconds N  the measured window of each run (3)
+  --repeats N  runs of each peer and row (3)
+  --only PEER  this peer; can be repeated: {}
+  --row ROW    rows whose name contains this; can be repeated: {}
+",
+        peers.join(", "),
+        rows.join(", "),
+    )
+}

@@ -1,0 +1,149 @@
+//! The client's process: tasks that call, or send, in a loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::control::{Answer, Clock, Command, Latency, Snapshot, answer, obey, runtime};
+use crate::peers::{Client, Peer};
+use crate::workload::{Kind, Workload};
+
+/// A call that takes longer than this once the window has ended is lost.
+const LAST_CALL_MAX: Duration = Duration::from_secs(10);
+
+const WARMING: u8 = 0;
+const MEASURING: u8 = 1;
+const ENDING: u8 = 2;
+
+/// What the tasks share with the main thread.
+#[derive(Debug)]
+struct Shared {
+    phase: AtomicU8,
+    done: Box<[Count]>,
+}
+
+/// What one task has done. Only that task writes it, and no other count is on its cache lines, so
+/// counting costs every peer the same next to nothing.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Count(AtomicU64);
+
+/// A task's sampled latencies, in nanoseconds.
+type Samples = Vec<u32>;
+
+/// Loads the server at `addr` until the parent has seen enough.
+pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
+    let runtime = runtime()?;
+    let client = Arc::new(runtime.block_on(P::connect(addr))?);
+    let shared = Arc::new(Shared {
+        phase: AtomicU8::new(WARMING),
+        done: (0..workload.tasks).map(|_| Count::default()).collect(),
+    });
+    let clock = Clock::start();
+    let mut tasks: Vec<_> = (0..workload.tasks)
+        .map(|index| {
+            let (client, shared) = (client.clone(), shared.clone());
+            runtime.spawn(async move {
+                match workload.kind {
+                    Kind::Call => call_loop(&*client, &shared, index, &workload).await,
+                    Kind::OneWay => send_loop(&*client, &shared, index, &workload).await,
+                }
+            })
+        })
+        .collect();
+    answer(&Answer::Up(String::new()))?;
+    obey(|command| {
+        let mut samples = Samples::new();
+        match command {
+            Command::Begin => shared.phase.store(MEASURING, Ordering::Relaxed),
+            Command::End { .. } => {
+                shared.phase.store(ENDING, Ordering::Relaxed);
+                samples = runtime.block_on(join(std::mem::take(&mut tasks)))?;
+            }
+        }
+        let count = shared.done.iter().map(|count| count.0.load(Ordering::Relaxed)).sum();
+        let snapshot = clock.snapshot(count)?;
+        // Sorting takes CPU time, so it comes after the snapshot.
+        Ok(Snapshot { latency: percentiles(samples), ..snapshot })
+    })?;
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// One caller: calls, and checks that its own payload comes back.
+async fn call_loop<C: Client>(
+    client: &C,
+    shared: &Shared,
+    index: usize,
+    workload: &Workload,
+) -> Result<Samples> {
+    let payload = payload(index, workload);
+    let mut reply = C::Reply::default();
+    let mut samples = Samples::with_capacity(1 << 14);
+    // Tasks begin at different places, so that not all of them sample in the same batch.
+    let mut until_sample = index as u64 % workload.sample_every();
+    for done in 1.. {
+        let phase = shared.phase.load(Ordering::Relaxed);
+        if phase == ENDING {
+            break;
+        }
+        let started = (until_sample == 0).then(Instant::now);
+        client.call(&payload, &mut reply).await?;
+        if let Some(started) = started {
+            until_sample = workload.sample_every();
+            if phase == MEASURING {
+                samples.push(u32::try_from(started.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            }
+        }
+        until_sample -= 1;
+        ensure!(reply.as_ref() == payload, "a reply is not the echo of its request");
+        shared.done[index].0.store(done, Ordering::Relaxed);
+    }
+    Ok(samples)
+}
+
+/// One sender. Its latency is not taken: it would tell how long the peer's queue is.
+async fn send_loop<C: Client>(
+    client: &C,
+    shared: &Shared,
+    index: usize,
+    workload: &Workload,
+) -> Result<Samples> {
+    let payload = payload(index, workload);
+    for done in 1.. {
+        if shared.phase.load(Ordering::Relaxed) == ENDING {
+            break;
+        }
+        client.send(&payload).await?;
+        shared.done[index].0.store(done, Ordering::Relaxed);
+    }
+    Ok(Samples::new())
+}
+
+/// A payload that no other task has.
+fn payload(index: usize, workload: &Workload) -> Bytes {
+    let mark = (index as u64).to_le_bytes();
+    mark.into_iter().cycle().take(workload.payload_bytes).collect()
+}
+
+/// Waits for all tasks and gathers their samples.
+async fn join(tasks: Vec<JoinHandle<Result<Samples>>>) -> Result<Samples> {
+    let mut all = Samples::new();
+    for task in tasks {
+        let samples = timeout(LAST_CALL_MAX, task).await.context("a call is never answered")??;
+        all.append(&mut samples?);
+    }
+    Ok(all)
+}
+
+/// Sorts the samples and picks the percentiles; none if there are no samples.
+fn percentiles(mut samples: Samples) -> Option<Latency> {
+    samples.sort_unstable();
+    let last = samples.len().checked_sub(1)?;
+    Some(Latency { p50_nanos: samples[last / 2], p99_nanos: samples[last * 99 / 100] })
+}

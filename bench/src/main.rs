@@ -1,0 +1,56 @@
+//! Measures seaway beside the raw-TCP floor and other messaging libraries. See `README.md`.
+
+mod args;
+mod cell;
+mod client;
+mod control;
+mod peers;
+mod report;
+mod server;
+mod workload;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::{Args, Options};
+use crate::cell::{Cell, measure};
+
+fn main() -> ExitCode {
+    let outcome = Args::parse(std::env::args().skip(1)).and_then(|args| match args {
+        Args::Help => {
+            print!("{}", args::help());
+            Ok(())
+        }
+        Args::Server(peer) => control::child(|| (peer.server)()),
+        Args::Client(peer, row, addr) => control::child(|| (peer.client)(row, &addr)),
+        Args::Measure(options) => measure_all(&options),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("seaway-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures every cell as often as wanted: repeats outermost, the peers of a row next to each
+/// other, in another order each time, so that a noisy moment does not fall on one peer alone.
+fn measure_all(options: &Options) -> Result<()> {
+    let mut cells: Vec<Cell> = Vec::new();
+    for repeat in 0..options.repeats {
+        for row in &options.rows {
+            let mut peers: Vec<_> = options.peers.iter().filter(|peer| (peer.can)(row)).collect();
+            let shift = repeat % peers.len().max(1);
+            peers.rotate_left(shift);
+            for peer in peers {
+                let cell = measure(peer, row, repeat, options)?;
+                println!("{}", serde_json::to_string(&cell)?);
+                cells.push(cell);
+            }
+        }
+    }
+    print!("{}", report::markdown(&cells, options));
+    Ok(())
+}

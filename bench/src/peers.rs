@@ -1,0 +1,106 @@
+//! The peers compared, and the small interface each of them implements.
+//!
+//! A peer is one file in `peers/` with a type that implements [`Peer`], and one line in [`ALL`].
+
+mod floor;
+mod tarpc;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+
+use crate::workload::Workload;
+use crate::{client, server};
+
+/// All peers, in the order of the report. The first one is what the ratios are of.
+pub const ALL: &[Entry] =
+    &[Entry::of::<floor::Batched>(), Entry::of::<floor::Naive>(), Entry::of::<tarpc::Tarpc>()];
+
+/// One library, or one way to use it.
+pub trait Peer: 'static {
+    /// Name in the table and for `--only`.
+    const NAME: &'static str;
+
+    /// What keeps the server up; it is held until its process ends.
+    type Server: Send + 'static;
+
+    /// The calling side.
+    type Client: Client;
+
+    /// Tells whether the peer has what a row measures. The others are left out of that row.
+    fn can(_workload: &Workload) -> bool {
+        true
+    }
+
+    /// Starts an echo server on a free loopback port, in the server's process.
+    ///
+    /// Its handler of a request answers with the payload, its handler of a one-way message drops
+    /// it, and both call [`Hits::hit`] as their last step. Returns the server and one line of text
+    /// from which [`connect`](Self::connect) finds it.
+    fn serve(hits: Hits) -> impl Future<Output = Result<(Self::Server, String)>> + Send;
+
+    /// Connects to the server, in the client's process. All tasks share the one client returned.
+    fn connect(addr: &str) -> impl Future<Output = Result<Self::Client>> + Send;
+}
+
+/// The calling side of a peer, shared by all tasks of the client.
+pub trait Client: Send + Sync + 'static {
+    /// Holds a reply. Each task has one and passes it to all its calls, so that a peer that can
+    /// use a buffer again does so.
+    type Reply: AsRef<[u8]> + Default + Send;
+
+    /// Calls the server and puts the echo into `reply`.
+    fn call(
+        &self,
+        payload: &Bytes,
+        reply: &mut Self::Reply,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sends a one-way message; waits while the peer's own outgoing queue is full.
+    fn send(&self, _payload: &Bytes) -> impl Future<Output = Result<()>> + Send {
+        async { bail!("this peer has no one-way messages") }
+    }
+}
+
+/// Counts what the server's handlers have finished.
+#[derive(Debug, Clone, Default)]
+pub struct Hits(Arc<AtomicU64>);
+
+impl Hits {
+    /// Counts one request or message; the handler's last step.
+    pub fn hit(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many there were since the server's start.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A [`Peer`] as a value: its name and its two processes.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// See [`Peer::NAME`].
+    pub name: &'static str,
+    /// See [`Peer::can`].
+    pub can: fn(&Workload) -> bool,
+    /// Runs the server's process.
+    pub server: fn() -> Result<()>,
+    /// Runs the client's process against the server at an address.
+    pub client: fn(Workload, &str) -> Result<()>,
+}
+
+impl Entry {
+    const fn of<P: Peer>() -> Self {
+        Self { name: P::NAME, can: P::can, server: server::run::<P>, client: client::run::<P> }
+    }
+
+    /// Finds a peer by its name.
+    pub fn named(name: &str) -> Option<Self> {
+        ALL.iter().copied().find(|peer| peer.name == name)
+    }
+}

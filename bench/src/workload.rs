@@ -1,0 +1,51 @@
+//! The rows of the table: what the callers do, as plain values.
+
+/// What one task of the client does in its loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Calls and waits for the echo of its payload before it calls again.
+    Call,
+    /// Sends messages that are not answered, as fast as the peer's backpressure lets it.
+    OneWay,
+}
+
+/// One row: the same work for every peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// The row's name, in the table and for `--row`.
+    pub name: &'static str,
+    /// What each task does.
+    pub kind: Kind,
+    /// Tasks at once, all on one connection.
+    pub tasks: usize,
+    /// Bytes of a payload, each way.
+    pub payload_bytes: usize,
+}
+
+/// All rows, in the order of the report.
+pub const ROWS: &[Workload] = &[
+    Workload { name: "one caller 64 B", kind: Kind::Call, tasks: 1, payload_bytes: 64 },
+    Workload { name: "c64 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64 },
+    Workload { name: "one-way 64 B", kind: Kind::OneWay, tasks: 64, payload_bytes: 64 },
+];
+
+impl Workload {
+    /// Finds a row by its full name.
+    pub fn named(name: &str) -> Option<Self> {
+        ROWS.iter().copied().find(|row| row.name == name)
+    }
+
+    /// Every how many calls of one task the latency is taken: each call of a lonely caller, whose
+    /// two clock reads vanish beside the wake-ups, and every 16th otherwise.
+    pub const fn sample_every(&self) -> u64 {
+        if self.tasks == 1 { 1 } else { 16 }
+    }
+
+    /// What is counted, for the table's head.
+    pub const fn unit(&self) -> &'static str {
+        match self.kind {
+            Kind::Call => "calls/s",
+            Kind::OneWay => "messages/s",
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What a handler knows of the message or request that it handles.
+
+mod answer;
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::select;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use answer::{Answer, Bounced, Permit, Source, bounce, refuse_request};
+
+use crate::addr::LogicalAddr;
+use crate::clock::{Clock, Millis};
+use crate::wire::{Extension, TraceContext};
+
+tokio::task_local! {
+    /// The handler that runs: what it calls inherits from here.
+    static CURRENT: Context;
+}
+
+/// A handle to what is being handled: who sent it, how much time is left, what came with it.
+///
+/// Cheap to clone. Calls that a handler makes inherit its deadline, its trace context and, because
+/// they are dropped with it, its cancellation; [`Context::spawn`] keeps all that for a task of its
+/// own, which a plain `tokio::spawn` would lose.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    peer: LogicalAddr,
+    clock: Clock,
+    deadline: Millis,
+    extension: Bytes,
+    read: OnceLock<Extension>,
+    is_cancelled: AtomicBool,
+    /// Made only when somebody asks.
+    token: OnceLock<CancellationToken>,
+    /// Of a request that has not been answered.
+    answer: Mutex<Option<Answer>>,
+    node: Arc<dyn Any + Send + Sync>,
+}
+
+/// What a [`Context`] is made of.
+pub(crate) struct Origin {
+    pub(crate) peer: LogicalAddr,
+    pub(crate) clock: Clock,
+    /// [`Millis::NEVER`] for none.
+    pub(crate) deadline: Millis,
+    /// Has been read once, to see whether it can be.
+    pub(crate) extension: Bytes,
+    pub(crate) answer: Option<Answer>,
+    pub(crate) node: Arc<dyn Any + Send + Sync>,
+}
+
+impl Context {
+    pub(crate) fn new(origin: Origin) -> Self {
+        let Origin { peer, clock, deadline, extension, answer, node } = origin;
+        Self(Arc::new(Inner {
+            peer,
+            clock,
+            deadline,
+            extension,
+            read: OnceLock::new(),
+            is_cancelled: AtomicBool::new(false),
+            token: OnceLock::new(),
+            answer: Mutex::new(answer),
+            node,
+        }))
+    }
+
+    /// The handler that is running in this task, if any.
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Self::clone).ok()
+    }
+
+    /// Runs `poll` as a part of this context's handler.
+    pub(crate) fn enter<T>(&self, poll: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), poll)
+    }
+
+    /// Who sent it.
+    #[must_use]
+    pub fn peer(&self) -> LogicalAddr {
+        self.0.peer
+    }
+
+    /// How much time is left until the caller gives up; `None` for a message, which has no
+    /// deadline once it is handled.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.0.deadline.since(self.0.clock.now());
+        (self.0.deadline != Millis::NEVER).then(|| Duration::from_millis(left))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    pub(crate) fn deadline(&self) -> Millis {
+        self.0.deadline
+    }
+
+    /// The first value of a key of the metadata.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata_pairs().find(|(found, _)| *found == key).map(|(_, value)| value)
+    }
+
+    /// All metadata, in the order in which the caller gave it.
+    pub fn metadata_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.extension().metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The W3C `traceparent` of the caller, as text, if it sent one.
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<String> {
+        let trace = self.trace()?;
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Some(format!("00-{}-{}-{:02x}", hex(&trace.trace_id), hex(&trace.parent_id), trace.flags))
+    }
+
+    pub(crate) fn trace(&self) -> Option<&TraceContext> {
+        self.extension().trace.as_ref()
+    }
+
+    fn extension(&self) -> &Extension {
+        // It was read once before, so this does not fail.
+        self.0.read.get_or_init(|| Extension::read(&self.0.extension).unwrap_or_default())
+    }
+
+    /// Whether the caller has given up, or its deadline has passed.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled.load(Ordering::Acquire) || self.time_left() == Some(Duration::ZERO)
+    }
+
+    /// Waits until the caller gives up. The handler's own future is dropped then, so this is for
+    /// work that was handed elsewhere. Never ends for a message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn cancelled(&self) {
+        self.token().cancelled().await;
+    }
+
+    fn token(&self) -> &CancellationToken {
+        let token = self.0.token.get_or_init(CancellationToken::new);
+        if self.0.is_cancelled.load(Ordering::Acquire) {
+            token.cancel();
+        }
+        token
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.0.is_cancelled.store(true, Ordering::Release);
+        if let Some(token) = self.0.token.get() {
+            token.cancel();
+        }
+    }
+
+    /// Runs a future in a task of its own that belongs to this request: its calls inherit the
+    /// deadline, and it is dropped, giving `None`, when the caller gives up. It may outlive the
+    /// handler.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (token, context) = (self.token().clone(), self.clone());
+        tokio::spawn(CURRENT.scope(context, async move {
+            select! {
+                biased;
+                () = token.cancelled() => None,
+                output = future => Some(output),
+            }
+        }))
+    }
+
+    /// Takes the answer out, to give it or to leave it to somebody else; `None` if that was done.
+    pub(crate) fn take_answer(&self) -> Option<Answer> {
+        self.0.answer.lock().take()
+    }
+
+    pub(crate) fn home(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.0.node
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("peer", &self.0.peer)
+            .field("time_left", &self.time_left())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,356 @@
+//! The right, and the duty, to answer one request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::Context;
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
+use crate::config::Config;
+use crate::error::{Code, Status};
+use crate::link::{Class, Put, PutError, Session};
+use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody};
+
+/// All requests of one peer that are being handled.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) peer: LogicalAddr,
+    /// Messages of one sender are handled one after another: whoever has this may.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+    requests_max: usize,
+    bytes_max: usize,
+    running: Mutex<HashMap<u64, Running>>,
+}
+
+/// A handler that was pending when polled first, and has a task now.
+#[derive(Debug)]
+struct Running {
+    task: AbortHandle,
+    context: Context,
+    session: u64,
+}
+
+impl Source {
+    pub(crate) fn new(peer: LogicalAddr, config: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            turn: Arc::default(),
+            requests: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            requests_max: config.requests_max,
+            bytes_max: config.request_bytes_max,
+            running: Mutex::default(),
+        })
+    }
+
+    /// A permit for a request with a body of `bytes`; `None` when too much is in flight.
+    pub(crate) fn permit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        // Counted first, checked then: two at once may both be refused, never both let in.
+        let permit = Permit { source: Arc::clone(self), bytes, limit: None };
+        let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let in_flight = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // A body larger than the limit passes when it is alone.
+        let has_room = in_flight <= self.bytes_max || in_flight == bytes;
+        (requests <= self.requests_max && has_room).then_some(permit)
+    }
+
+    /// Requests in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Starts a task for a request and keeps it until [`Source::done`].
+    pub(crate) fn run(
+        &self,
+        id: u64,
+        session: u64,
+        context: Context,
+        spawn: impl FnOnce() -> AbortHandle,
+    ) {
+        let mut running = self.running.lock();
+        // The task cannot be done before it is in the table: `done` waits for the lock.
+        running.insert(id, Running { task: spawn(), context, session });
+    }
+
+    pub(crate) fn done(&self, id: u64) {
+        self.running.lock().remove(&id);
+    }
+
+    /// The caller has given up.
+    pub(crate) fn cancel(&self, id: u64) {
+        let cancelled = self.running.lock().remove(&id);
+        if let Some(Running { task, context, .. }) = cancelled {
+            context.cancel();
+            task.abort();
+        }
+    }
+
+    /// The session is over: nobody waits for its replies any more.
+    pub(crate) fn cancel_session(&self, session: u64) {
+        let mut cancelled = Vec::new();
+        self.running.lock().retain(|_, running| {
+            let is_kept = running.session != session;
+            if !is_kept {
+                cancelled.push((running.task.clone(), running.context.clone()));
+            }
+            is_kept
+        });
+        for (task, context) in cancelled {
+            context.cancel();
+            task.abort();
+        }
+    }
+}
+
+/// A place among the requests in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    source: Arc<Source>,
+    bytes: usize,
+    /// A place among those of a [`crate::Limit`] as well.
+    pub(crate) limit: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.source.requests.fetch_sub(1, Ordering::Relaxed);
+        self.source.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(limit) = &self.limit {
+            limit.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// See the module. Dropped without having been given, it tells the caller so.
+pub(crate) struct Answer {
+    session: Arc<Session>,
+    id: u64,
+    method: u64,
+    deadline: Millis,
+    wants_reply: bool,
+    /// Held until the answer is in the outbox.
+    _permit: Permit,
+    is_given: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        session: &Arc<Session>,
+        request: &Header,
+        method: u64,
+        deadline: Millis,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            session: Arc::clone(session),
+            id: request.id,
+            method,
+            deadline,
+            wants_reply: !request.is_one_way(),
+            _permit: permit,
+            is_given: false,
+        }
+    }
+
+    /// The handler panicked.
+    pub(crate) fn count_panic(&self) {
+        self.session.link.home.counters.panics.add(1);
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn forget(mut self) {
+        self.is_given = true;
+    }
+
+    /// Gives what the handler returned. Waits for room in the outbox, until the deadline.
+    pub(crate) async fn give<R: prost::Message>(mut self, outcome: Result<R, Status>) {
+        self.is_given = true;
+        if !self.wants_reply {
+            if let Err(status) = outcome {
+                self.session.link.home.counters.notifications_failed.add(1);
+                tracing::debug!(peer = %self.session.link.peer, %status, "notification failed");
+            }
+            return;
+        }
+        match outcome {
+            Ok(message) => {
+                let len = 1 + message.encoded_len();
+                if len > self.session.frame_bytes_max {
+                    return self.give_failure(too_large(len, self.session.frame_bytes_max)).await;
+                }
+                let encode = |out: &mut Vec<u8>| {
+                    out.push(ReplyBody::OK);
+                    // Fails only without room, and a Vec grows.
+                    message.encode(out).ok();
+                };
+                self.put(len, encode).await;
+            }
+            Err(status) => self.give_failure(failure(&status)).await,
+        }
+    }
+
+    async fn give_failure(&self, mut failure: Failure) {
+        if failure.len() > self.session.frame_bytes_max {
+            failure.details = Bytes::new();
+        }
+        self.put(failure.len(), |out| failure.put(out)).await;
+    }
+
+    async fn put(&self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
+        let put = self.frame(Class::Data, len);
+        let lane = self.session.link.rpc();
+        let mut write = |out: &mut Vec<u8>| {
+            body(out);
+            0
+        };
+        let mut outcome = lane.put_now(put, &mut write);
+        if outcome == Err(PutError::Full) {
+            let clock = self.session.link.home.clock;
+            let attempt = || lane.put_in_line(put, &mut write);
+            outcome = lane.in_line(clock, self.deadline, attempt).await;
+        }
+        if outcome.is_err() {
+            self.session.link.home.counters.replies_dropped.add(1);
+        }
+    }
+
+    fn frame(&self, class: Class, body_len: usize) -> Put {
+        let link = &self.session.link;
+        let mut header = link.header(Kind::Reply, self.id);
+        header.incarnation = self.session.incarnation;
+        let only_session = Some(self.session.id);
+        Put { class, header, deadline: Millis::NEVER, body_len, only_session }
+    }
+
+    /// Tells the caller that the handler did not run: at once, from the reserve.
+    pub(crate) fn refuse(mut self, reason: Reason) -> Result<(), PutError> {
+        self.is_given = true;
+        refuse_request(&self.session, self.id, self.method, self.wants_reply, reason)
+    }
+
+    /// Tells the caller something that no handler said: at once, from the reserve.
+    pub(crate) fn fail(&mut self, code: Code, text: &str) {
+        self.is_given = true;
+        if !self.wants_reply {
+            self.session.link.home.counters.notifications_failed.add(1);
+            return;
+        }
+        let failure = failure(&Status::new(code, text));
+        let put = self.frame(Class::Control, failure.len());
+        let outcome = self.session.link.rpc().put_now(put, |out| {
+            failure.put(out);
+            0
+        });
+        if outcome.is_err() {
+            self.session.link.home.counters.replies_dropped.add(1);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.is_given {
+            self.fail(Code::Internal, "the handler ended without an answer");
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("session", &self.session).field("id", &self.id).finish()
+    }
+}
+
+/// Refuses a request before its handler runs: an answer for one that wants a reply, a bounce for
+/// one that does not.
+pub(crate) fn refuse_request(
+    session: &Arc<Session>,
+    id: u64,
+    method: u64,
+    wants_reply: bool,
+    reason: Reason,
+) -> Result<(), PutError> {
+    session.link.home.counters.requests_refused.add(1);
+    if !wants_reply {
+        let subject = Bounced { kind: Kind::Request, id, subject: method, seq: 0 };
+        return bounce(session, subject, reason);
+    }
+    let failure = Failure::refused(reason);
+    let mut header = session.link.header(Kind::Reply, id);
+    header.incarnation = session.incarnation;
+    let put = Put {
+        class: Class::Control,
+        header,
+        deadline: Millis::NEVER,
+        body_len: failure.len(),
+        only_session: Some(session.id),
+    };
+    session.link.rpc().put_now(put, |out| {
+        failure.put(out);
+        0
+    })?;
+    Ok(())
+}
+
+/// Which one-way frame is sent back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounced {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
+    /// Message id or method.
+    pub(crate) subject: u64,
+    pub(crate) seq: u32,
+}
+
+/// Sends a one-way frame back and counts it, unless the session is over: then the account of the
+/// session covers it.
+pub(crate) fn bounce(
+    session: &Arc<Session>,
+    bounced: Bounced,
+    reason: Reason,
+) -> Result<(), PutError> {
+    if !session.count_bounced() {
+        return Ok(());
+    }
+    let link = &session.link;
+    let Bounced { kind, id, subject, seq } = bounced;
+    let body = Bounce { reason, kind, hop: link.home.me, subject, seq };
+    let mut header = link.header(Kind::Bounce, id);
+    header.incarnation = session.incarnation;
+    let mut bytes = Vec::with_capacity(HEADER_LEN);
+    body.put(&mut bytes);
+    let put = Put {
+        class: Class::Control,
+        header,
+        deadline: Millis::NEVER,
+        body_len: bytes.len(),
+        only_session: None,
+    };
+    link.rpc().put_now(put, |out| {
+        out.extend_from_slice(&bytes);
+        0
+    })?;
+    Ok(())
+}
+
+fn failure(status: &Status) -> Failure {
+    Failure {
+        status: status.code().number(),
+        origin: Origin::Handler,
+        text: status.text().to_owned(),
+        details: status.details().clone(),
+    }
+}
+
+fn too_large(len: usize, limit: usize) -> Failure {
+    let text = format!("the reply has {len} bytes; a frame takes {limit}");
+    failure(&Status::new(Code::ResourceExhausted, text))
+}

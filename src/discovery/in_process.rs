@@ -1,0 +1,301 @@
+//! An engine inside the process: for tests, and for deployments of one process.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::member::{Announcement, Member};
+use super::watch::{Change, Event, Watch, WatchSender};
+use super::{Discovery, DiscoveryError};
+use crate::addr::LogicalAddr;
+use crate::incarnation::Incarnation;
+
+/// How many changes are remembered for all watchers together; whoever is further behind gets a
+/// snapshot instead.
+const LOG_MAX: usize = 256;
+
+/// Discovery for the nodes of one process. Clones are handles of the same members.
+///
+/// Somebody says who the members are ([`put`](Self::put), [`remove`](Self::remove)), and nodes
+/// announce themselves on top of that: an announced label goes before a configured one with the
+/// same key, and a member is available when it is in both places. Nothing ever expires.
+///
+/// Any number of nodes may watch. A slow one costs nothing: it is told the sum of what it missed.
+///
+/// ```
+/// use seaway::discovery::{InProcess, Member};
+///
+/// let discovery = InProcess::new();
+/// discovery.put(Member::new("1.1.1".parse()?, "127.0.0.1:7001"))?;
+/// discovery.put(Member::new("1.1.2".parse()?, "127.0.0.1:7002"))?;
+/// discovery.set_available("1.1.2".parse()?, false)?;
+/// assert_eq!(discovery.members().len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct InProcess {
+    state: watch::Sender<State>,
+}
+
+impl InProcess {
+    /// Makes an engine without members.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a member, or replaces what was configured for its address. What a node has announced
+    /// there stays, unless `member` names a later incarnation.
+    ///
+    /// # Errors
+    ///
+    /// When the member [is invalid](Member::check); nothing is changed then.
+    pub fn put(&self, member: Member) -> Result<(), DiscoveryError> {
+        self.modify(|state| {
+            let known = state.members.get(&member.address);
+            let announced = known
+                .and_then(|entry| entry.announced.clone())
+                .filter(|announced| Some(announced.incarnation) >= member.incarnation);
+            state.set(Entry { configured: member, announced })
+        })
+    }
+
+    /// Removes a member and returns what was said of it, if it was one.
+    #[expect(clippy::must_use_candidate, reason = "mostly called for what it does")]
+    pub fn remove(&self, address: LogicalAddr) -> Option<Member> {
+        let mut removed = None;
+        self.state.send_if_modified(|state| {
+            removed = state.remove(address);
+            removed.is_some()
+        });
+        removed
+    }
+
+    /// Sets whether pickers should choose a member; `false` holds whatever the node announces.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a member.
+    pub fn set_available(
+        &self,
+        address: LogicalAddr,
+        available: bool,
+    ) -> Result<(), DiscoveryError> {
+        self.modify(|state| state.edit(address, |entry| entry.configured.available = available))
+    }
+
+    /// Sets whether nodes of other groups may know of a member.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a member.
+    pub fn set_exported(&self, address: LogicalAddr, exported: bool) -> Result<(), DiscoveryError> {
+        self.modify(|state| state.edit(address, |entry| entry.configured.exported = exported))
+    }
+
+    /// Sets where a member is reached.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a member, or `network` is not a network address.
+    pub fn set_network(
+        &self,
+        address: LogicalAddr,
+        network: impl Into<String>,
+    ) -> Result<(), DiscoveryError> {
+        let network = network.into();
+        self.modify(|state| state.edit(address, |entry| entry.configured.network = network))
+    }
+
+    /// All members as the nodes are told of them, in the order of their addresses.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.state.borrow().members()
+    }
+
+    /// Lets `change` change the members and wakes the watchers if it says that it did.
+    fn modify(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<bool, DiscoveryError>,
+    ) -> Result<(), DiscoveryError> {
+        let mut outcome = Ok(false);
+        self.state.send_if_modified(|state| {
+            outcome = change(state);
+            matches!(outcome, Ok(true))
+        });
+        outcome.map(drop)
+    }
+}
+
+#[async_trait]
+impl Discovery for InProcess {
+    async fn watch(&self) -> Result<Watch, DiscoveryError> {
+        // One event is enough: what happens meanwhile is added up in the state.
+        let (sender, watch) = Watch::channel(1);
+        tokio::spawn(tell(self.state.subscribe(), sender));
+        Ok(watch)
+    }
+
+    async fn announce(&self, me: &Announcement) -> Result<(), DiscoveryError> {
+        self.modify(|state| {
+            let entry =
+                state.members.get(&me.address).ok_or(DiscoveryError::NotAMember(me.address))?;
+            if let Some(recorded) = entry.incarnation()
+                && recorded > me.incarnation
+            {
+                return Err(DiscoveryError::Superseded {
+                    address: me.address,
+                    announced: me.incarnation,
+                    recorded,
+                });
+            }
+            state.edit(me.address, |entry| entry.announced = Some(me.clone()))
+        })
+    }
+
+    async fn withdraw(
+        &self,
+        me: LogicalAddr,
+        incarnation: Incarnation,
+    ) -> Result<(), DiscoveryError> {
+        self.modify(|state| match state.members.get(&me) {
+            Some(entry) if entry.incarnation() == Some(incarnation) => state.edit(me, |entry| {
+                let announced = entry.announced.take();
+                let announced = announced.unwrap_or_else(|| Announcement::new(me, incarnation));
+                entry.announced = Some(announced.available(false));
+            }),
+            _ => Ok(false),
+        })
+    }
+}
+
+/// Tells one watcher what it does not know yet, until it or the engine is gone.
+async fn tell(mut state: watch::Receiver<State>, watcher: WatchSender) {
+    let mut told = None;
+    loop {
+        let news = state.borrow_and_update().since(told);
+        if let Some((revision, event)) = news {
+            told = Some(revision);
+            if watcher.send(event).await.is_err() {
+                return;
+            }
+        } else {
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                () = watcher.closed() => return,
+            }
+        }
+    }
+}
+
+/// The members, and how they came to be that.
+#[derive(Debug, Default)]
+struct State {
+    members: BTreeMap<LogicalAddr, Entry>,
+    /// Counts the changes.
+    revision: u64,
+    /// The latest changes; the last of them led to `revision`.
+    log: VecDeque<Change>,
+    last_removed: Option<Member>,
+}
+
+impl State {
+    fn members(&self) -> Vec<Member> {
+        self.members.values().map(Entry::member).collect()
+    }
+
+    /// Changes what is known of a member; whether watchers have to know.
+    fn edit(
+        &mut self,
+        address: LogicalAddr,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<bool, DiscoveryError> {
+        let known = self.members.get(&address).ok_or(DiscoveryError::NotAMember(address))?;
+        let mut entry = known.clone();
+        change(&mut entry);
+        self.set(entry)
+    }
+
+    /// Takes note of an entry; whether watchers have to know.
+    fn set(&mut self, entry: Entry) -> Result<bool, DiscoveryError> {
+        let member = entry.member();
+        member.check()?;
+        let known = self.members.insert(member.address, entry);
+        let is_news = known.is_none_or(|known| known.member() != member);
+        if is_news {
+            self.note(Change::Put(member));
+        }
+        Ok(is_news)
+    }
+
+    fn remove(&mut self, address: LogicalAddr) -> Option<Member> {
+        let member = self.members.remove(&address)?.member();
+        self.last_removed = Some(member.clone());
+        self.note(Change::Remove(address));
+        Some(member)
+    }
+
+    fn note(&mut self, change: Change) {
+        self.revision += 1;
+        self.log.push_back(change);
+        if self.log.len() > LOG_MAX {
+            self.log.pop_front();
+        }
+    }
+
+    /// What to tell somebody who knows the revision `told`, or nothing yet, and what they know
+    /// then; `None` when there is nothing to tell.
+    fn since(&self, told: Option<u64>) -> Option<(u64, Event)> {
+        let revision = self.revision;
+        let Some(told) = told else {
+            return Some((revision, Event::Snapshot { revision, members: self.members() }));
+        };
+        let missed = usize::try_from(revision - told).unwrap_or(usize::MAX);
+        if missed == 0 {
+            return None;
+        }
+        if let Some(from) = self.log.len().checked_sub(missed) {
+            let changes = self.log.range(from..).cloned().collect();
+            return Some((revision, Event::Delta { base: told, revision, changes }));
+        }
+        // An empty snapshot would be doubted although all these removals were real. So tell the
+        // state before the last one; that one follows from the log.
+        if self.members.is_empty()
+            && let Some(last) = &self.last_removed
+        {
+            let (revision, members) = (revision - 1, vec![last.clone()]);
+            return Some((revision, Event::Snapshot { revision, members }));
+        }
+        Some((revision, Event::Snapshot { revision, members: self.members() }))
+    }
+}
+
+/// What two sources say of one member.
+#[derive(Clone, Debug)]
+struct Entry {
+    configured: Member,
+    announced: Option<Announcement>,
+}
+
+impl Entry {
+    /// The later one of both sources.
+    fn incarnation(&self) -> Option<Incarnation> {
+        let announced = self.announced.as_ref().map(|announced| announced.incarnation);
+        self.configured.incarnation.max(announced)
+    }
+
+    /// Both together, as nodes are told.
+    fn member(&self) -> Member {
+        let mut member = self.configured.clone();
+        member.incarnation = self.incarnation();
+        if let Some(announced) = &self.announced {
+            member.available &= announced.available;
+            member.labels.extend(announced.labels.clone());
+        }
+        member
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Inbound: from a frame to whom it is for. The only place that matches on the kind of a frame.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::task::{Context as TaskContext, Poll};
+
+use parking_lot::Mutex;
+
+use crate::addr::LogicalAddr;
+use crate::context::{Bounced, Source, bounce, refuse_request};
+use crate::handshake::Lane;
+use crate::incarnation::Incarnation;
+use crate::link::{Flow, Home, Inbound, Link, Loss, Session, Unsent, Upper, Violation};
+use crate::messaging::{Messages, Notices, Shared};
+use crate::router::Router;
+use crate::rpc::{Caller, Outcome, Server};
+use crate::wire::{Bounce, FLAG_NO_REPLY, Frame, GoAway, Header, Kind, Pulse, Reason};
+
+/// See the module.
+pub(crate) struct Dispatch {
+    pub(crate) home: Arc<Home>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) server: Arc<Server>,
+    pub(crate) messages: Arc<Shared>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) sources: Mutex<HashMap<LogicalAddr, Arc<Source>>>,
+    /// What contexts lead back to.
+    pub(crate) node: Weak<dyn Any + Send + Sync>,
+    /// Decides what to do about a later run of this node.
+    pub(crate) on_superseded: Box<dyn Fn(Incarnation) -> bool + Send + Sync>,
+}
+
+impl Dispatch {
+    fn source(&self, peer: LogicalAddr) -> Arc<Source> {
+        let mut sources = self.sources.lock();
+        let source = sources.entry(peer).or_insert_with(|| Source::new(peer, &self.home.config));
+        Arc::clone(source)
+    }
+
+    /// Requests that are being handled.
+    pub(crate) fn requests_in_flight(&self) -> usize {
+        self.sources.lock().values().map(|source| source.in_flight()).sum()
+    }
+}
+
+impl Upper for Dispatch {
+    fn inbound(&self, session: Arc<Session>) -> Box<dyn Inbound> {
+        let source = self.source(session.link.peer);
+        let Some(node) = self.node.upgrade() else { return Box::new(Nobody) };
+        match session.lane {
+            Lane::Rpc => Box::new(RpcLane {
+                caller: Arc::clone(&self.caller),
+                server: Arc::clone(&self.server),
+                notices: Arc::clone(&self.notices),
+                session,
+                source,
+                node,
+            }),
+            Lane::Message | Lane::Stream => {
+                let messages = Arc::clone(&self.messages);
+                let messages = Messages::new(messages, Arc::clone(&session), &source, node);
+                Box::new(MessageLane { session, messages })
+            }
+        }
+    }
+
+    fn on_unsent(&self, link: &Link, unsent: Unsent, reason: Reason) {
+        let Unsent { header, .. } = unsent;
+        if header.kind == Kind::Request && !header.is_one_way() {
+            let hop = self.home.me;
+            let outcome = Outcome::Refused { reason, hop };
+            self.caller.pending.complete(header.id, header.to, outcome);
+        } else {
+            self.notices.on_unsent(&unsent, reason);
+        }
+        tracing::trace!(peer = %link.peer, kind = ?header.kind, %reason, "frame not sent");
+    }
+
+    fn on_calls_cut(&self, link: &Link, below: u64) {
+        self.caller.pending.cut(link.peer, below);
+    }
+
+    fn on_loss(&self, link: &Link, loss: Loss) {
+        self.notices.on_loss(link.peer, loss);
+    }
+
+    fn on_superseded(&self, newer: Incarnation) -> bool {
+        (self.on_superseded)(newer)
+    }
+
+    fn network_address(&self, peer: LogicalAddr) -> Option<String> {
+        self.router.member(peer).map(|member| member.network.clone())
+    }
+
+    fn link_to(&self, peer: LogicalAddr) -> Option<Arc<Link>> {
+        self.router.link_of(peer)
+    }
+
+    fn on_closed(&self, link: &Arc<Link>) {
+        self.router.forget(link);
+        self.sources.lock().remove(&link.peer);
+    }
+}
+
+/// Frames on the rpc lane. Nothing here waits.
+struct RpcLane {
+    caller: Arc<Caller>,
+    server: Arc<Server>,
+    notices: Arc<Notices>,
+    session: Arc<Session>,
+    source: Arc<Source>,
+    node: Arc<dyn Any + Send + Sync>,
+}
+
+impl Inbound for RpcLane {
+    fn on_frame(&mut self, frame: Frame, now: crate::clock::Millis) -> Result<Flow, Violation> {
+        let header = frame.header;
+        check_from(&self.session, &header)?;
+        match header.kind {
+            Kind::Request => match misdirected(&self.session, &header) {
+                None => {
+                    let (session, source) = (&self.session, &self.source);
+                    self.server.on_request(session, source, frame, now, &self.node)?;
+                }
+                Some(reason) => self.refuse(&frame, reason)?,
+            },
+            Kind::Reply => {
+                let outcome = Outcome::Reply(frame.body);
+                self.complete(&header, outcome);
+            }
+            Kind::Cancel => self.source.cancel(header.id),
+            Kind::Bounce => self.on_bounce(&header, &frame.body)?,
+            Kind::Message => {
+                return Err(Violation("a message came on the rpc lane".to_owned()));
+            }
+            _ => on_link_frame(&self.session, &frame)?,
+        }
+        Ok(Flow::Next)
+    }
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn on_end(self: Box<Self>) {
+        self.source.cancel_session(self.session.id);
+    }
+}
+
+impl RpcLane {
+    fn refuse(&self, frame: &Frame, reason: Reason) -> Result<(), Violation> {
+        let method = frame.body.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let wants_reply = frame.header.flags & FLAG_NO_REPLY == 0;
+        refuse_request(&self.session, frame.header.id, method, wants_reply, reason)
+            .map_err(|_| overflow())
+    }
+
+    fn complete(&self, header: &Header, outcome: Outcome) {
+        let home = &self.session.link.home;
+        // A reply to an earlier run of this node may hit an id of this one.
+        let is_ours = header.incarnation == home.incarnation();
+        if !is_ours || !self.caller.pending.complete(header.id, header.from, outcome) {
+            home.counters.replies_stray.add(1);
+        }
+    }
+
+    fn on_bounce(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+        let Some(bounce) = Bounce::read(body) else {
+            return Err(Violation("a bounce is malformed".to_owned()));
+        };
+        let link = &self.session.link;
+        if header.incarnation != link.home.incarnation() {
+            return Ok(());
+        }
+        match bounce.kind {
+            Kind::Request if header.id != 0 => {
+                let outcome = Outcome::Refused { reason: bounce.reason, hop: bounce.hop };
+                self.complete(header, outcome);
+                return Ok(());
+            }
+            Kind::Request => link.rpc().on_bounce(),
+            _ => link.message().on_bounce(),
+        }
+        self.notices.on_bounce(header.from, header.id, &bounce);
+        Ok(())
+    }
+}
+
+/// Frames on the message lane.
+struct MessageLane {
+    session: Arc<Session>,
+    messages: Messages,
+}
+
+impl Inbound for MessageLane {
+    fn on_frame(&mut self, frame: Frame, _: crate::clock::Millis) -> Result<Flow, Violation> {
+        let header = frame.header;
+        check_from(&self.session, &header)?;
+        match header.kind {
+            Kind::Message => match misdirected(&self.session, &header) {
+                None => return self.messages.on_message(frame),
+                Some(reason) => {
+                    let (kind, id, seq) = (header.kind, header.id, header.seq);
+                    let bounced = Bounced { kind, id, subject: id, seq };
+                    bounce(&self.session, bounced, reason).map_err(|_| overflow())?;
+                }
+            },
+            Kind::Request | Kind::Reply | Kind::Cancel | Kind::Bounce => {
+                return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
+            }
+            _ => on_link_frame(&self.session, &frame)?,
+        }
+        Ok(Flow::Next)
+    }
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        self.messages.poll_ready(cx)
+    }
+
+    fn on_end(self: Box<Self>) {
+        self.messages.on_end();
+    }
+}
+
+/// Takes the frames of a session that began while the node went away.
+struct Nobody;
+
+impl Inbound for Nobody {
+    fn on_frame(&mut self, _: Frame, _: crate::clock::Millis) -> Result<Flow, Violation> {
+        Err(Violation("this node has stopped".to_owned()))
+    }
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn on_end(self: Box<Self>) {}
+}
+
+/// A peer is held to the name that it proved.
+fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
+    let peer = session.link.peer;
+    if header.from == peer {
+        return Ok(());
+    }
+    Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
+}
+
+/// Why a frame is not for a handler of this node, if it is not.
+fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
+    let home = &session.link.home;
+    if header.to != home.me {
+        return Some(Reason::NoRoute);
+    }
+    // To itself a node speaks in its present incarnation, whatever it was when the lane began.
+    let expected =
+        if session.link.peer == home.me { home.incarnation() } else { session.incarnation };
+    (header.incarnation != expected).then_some(Reason::Incarnation)
+}
+
+/// Frames that are the link's own business, on either lane.
+fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation> {
+    let link = &session.link;
+    match frame.header.kind {
+        kind @ (Kind::Ping | Kind::Pong) => {
+            if let Some(pulse) = Pulse::read(&frame.body) {
+                link.on_pulse(&pulse);
+            }
+            if kind == Kind::Ping {
+                link.put_pulse(session.lane, Kind::Pong).map_err(|_| overflow())?;
+            }
+        }
+        Kind::GoAway => match GoAway::read(&frame.body) {
+            Some(GoAway::Draining) => link.on_draining(),
+            Some(GoAway::Closing(text)) => {
+                tracing::warn!(peer = %link.peer, lane = ?session.lane, text, "peer closes the lane");
+                link.set_trouble(format!("the peer closed the connection: {text}"));
+            }
+            None => return Err(Violation("a go-away is malformed".to_owned())),
+        },
+        // Only harbors send receipts and down notices, and may send what is optional.
+        _ => link.home.counters.frames_skipped.add(1),
+    }
+    Ok(())
+}
+
+fn overflow() -> Violation {
+    Violation("the peer does not take what is sent to it".to_owned())
+}

@@ -1,0 +1,256 @@
+//! What users are told when something does not work.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::addr::LogicalAddr;
+use crate::name::MessageId;
+use crate::wire::Reason;
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal,)+) => {
+        /// The kind of a [`Status`]; numbers and meanings are those of gRPC.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Code {
+            /// The number, 1–16.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+
+            /// The code of a number; [`Code::Unknown`] for one that is none.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Self {
+                match number {
+                    $($number => Self::$name,)+
+                    _ => Self::Unknown,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The operation was cancelled.
+    Cancelled = 1,
+    /// Nothing better is known.
+    Unknown = 2,
+    /// The request can never work, whatever the state of the system.
+    InvalidArgument = 3,
+    /// The time was not enough.
+    DeadlineExceeded = 4,
+    /// Something asked for does not exist.
+    NotFound = 5,
+    /// Something to be made exists.
+    AlreadyExists = 6,
+    /// The caller may not do that.
+    PermissionDenied = 7,
+    /// A quota or limit is reached.
+    ResourceExhausted = 8,
+    /// The system is not in the state that this needs.
+    FailedPrecondition = 9,
+    /// The operation lost against a concurrent one.
+    Aborted = 10,
+    /// Beyond the valid range.
+    OutOfRange = 11,
+    /// Not implemented.
+    Unimplemented = 12,
+    /// Something is broken.
+    Internal = 13,
+    /// Not available just now.
+    Unavailable = 14,
+    /// Data are lost for good.
+    DataLoss = 15,
+    /// Who calls is not known.
+    Unauthenticated = 16,
+}
+
+/// How a handler says no: a code, a text for people, and bytes for programs.
+///
+/// ```
+/// use seaway::{Code, Status};
+/// let status = Status::new(Code::NotFound, "no room 42").with_details(&b"42"[..]);
+/// assert_eq!(status.to_string(), "NotFound: no room 42");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    code: Code,
+    text: String,
+    details: Bytes,
+}
+
+impl Status {
+    /// A status without details. Of the text at most 4 KiB reach the caller.
+    #[must_use]
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), details: Bytes::new() }
+    }
+
+    /// What a handler returns that has deferred its reply; the value is not looked at.
+    #[must_use]
+    pub fn deferred() -> Self {
+        Self::new(Code::Internal, "deferred")
+    }
+
+    /// Adds bytes for programs; with the text they must fit a frame.
+    #[must_use]
+    pub fn with_details(mut self, details: impl Into<Bytes>) -> Self {
+        self.details = details.into();
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The text for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The bytes for programs; often empty.
+    #[must_use]
+    pub const fn details(&self) -> &Bytes {
+        &self.details
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.code, self.text)
+    }
+}
+
+impl std::error::Error for Status {}
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The handler did not run and will not. Safe to retry, here or elsewhere.
+    #[error("call to {to} was not sent: {reason}{}", Detail(detail))]
+    NotSent {
+        /// Who was called.
+        to: LogicalAddr,
+        /// Why.
+        reason: Reason,
+        /// More, for people; may be empty.
+        detail: String,
+    },
+    /// The request was sent, and what became of it is not known. A retry may do it twice.
+    #[error("call to {to} may be done: {cause}{}", Detail(detail))]
+    MaybeDone {
+        /// Who was called.
+        to: LogicalAddr,
+        /// What is known.
+        cause: Doubt,
+        /// More, for people; may be empty.
+        detail: String,
+    },
+    /// The handler ran and said no.
+    #[error(transparent)]
+    Status(#[from] Status),
+}
+
+impl CallError {
+    /// Whether the handler certainly did not run.
+    #[must_use]
+    pub const fn is_safe_to_retry(&self) -> bool {
+        matches!(self, Self::NotSent { .. })
+    }
+}
+
+/// Why it is not known what became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// Its deadline passed without a reply.
+    #[error("its deadline passed without a reply")]
+    Deadline,
+    /// The connection that carried it is lost.
+    #[error("the connection was lost before the reply came")]
+    ConnectionLost,
+    /// The reply does not decode.
+    #[error("the reply does not decode as the type that the caller expects")]
+    Reply,
+}
+
+/// Why a message, or a notification, was not accepted. Nothing of it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message to {to} was not accepted: {reason}{}", Detail(detail))]
+#[non_exhaustive]
+pub struct SendError {
+    /// Whom it was for.
+    pub to: LogicalAddr,
+    /// Why.
+    pub reason: Reason,
+    /// More, for people; may be empty.
+    pub detail: String,
+}
+
+/// A text behind a colon, or nothing.
+struct Detail<'a>(&'a str);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0) }
+    }
+}
+
+/// Tells of messages that `send` accepted and that did not reach a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Undeliverable {
+    /// One message, or one notification, came back.
+    Bounced {
+        /// Whom it was for.
+        address: LogicalAddr,
+        /// Which message; `None` for a notification.
+        message: Option<MessageId>,
+        /// Which method of a notification, as its number on the wire; `None` for a message.
+        method: Option<u64>,
+        /// Why.
+        reason: Reason,
+        /// Who sent it back; this node itself, if it never left.
+        hop: LogicalAddr,
+    },
+    /// Messages were in a connection when it broke.
+    Lost {
+        /// Who was at the other end.
+        peer: LogicalAddr,
+        /// How many at most.
+        at_most: u64,
+        /// How many in truth: known when both ends have met again. A notice with this follows one
+        /// without, and takes its place.
+        exactly: Option<u64>,
+    },
+}
+
+impl fmt::Display for Undeliverable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bounced { address, message: Some(id), reason, hop, .. } => {
+                write!(f, "message {id} to {address} came back from {hop}: {reason}")
+            }
+            Self::Bounced { address, method, reason, hop, .. } => {
+                let method = method.unwrap_or_default();
+                write!(f, "notification {method:#018x} to {address} came back from {hop}: {reason}")
+            }
+            Self::Lost { peer, exactly: Some(exactly), .. } => {
+                write!(f, "{exactly} messages to {peer} were lost with their connection")
+            }
+            Self::Lost { peer, at_most, exactly: None } => {
+                write!(f, "up to {at_most} messages to {peer} were lost with their connection")
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! All there is between this node and one other: lanes, sessions, what waits and what was lost.
+//!
+//! `state`, `outbox` and `account` are pure; `driver` asks them and does what they say; `dial`,
+//! `accept` and `pump` are the I/O. A frame is a header and an opaque body here.
+//!
+//! ```text
+//!  router, rpc, messaging            dispatch
+//!        │ put                           ▲ Inbound
+//!  ┌─────▼──────────── Link ─────────────┴─────┐
+//!  │ Lane: queue ─▶ pump::write   pump::read   │◀─ driver ◀─ events
+//!  └────────────────────┬──────────────▲───────┘
+//!                       └── a socket ──┘
+//! ```
+
+mod accept;
+mod account;
+mod dial;
+mod driver;
+mod exchange;
+mod home;
+mod lane;
+mod outbox;
+mod pump;
+mod session;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) use accept::Door;
+pub(crate) use account::Loss;
+pub(crate) use driver::Event;
+pub(crate) use home::{Flow, Home, Inbound, Upper, Violation};
+pub(crate) use lane::{Lane, Put, PutError};
+pub(crate) use outbox::{Class, Handed, Unsent};
+pub(crate) use session::Session;
+pub(crate) use state::Cause;
+
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
+use crate::handshake::Lane as LaneId;
+use crate::wire::{GoAway, Header, Kind, Pulse, Reason};
+
+/// Events that wait for a link's driver.
+const EVENTS_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) home: Arc<Home>,
+    pub(crate) peer: LogicalAddr,
+    lanes: [Lane; state::LANES.len()],
+    events: mpsc::Sender<Event>,
+    /// Frames wait on a lane that is not up.
+    demand: Arc<Notify>,
+    /// When the last byte came from the peer.
+    heard: AtomicU64,
+    /// When the driver last ran: a reader that finds this long ago was stopped itself.
+    awake: AtomicU64,
+    /// Calls to the peer that wait for a reply.
+    pub(crate) calls: AtomicUsize,
+    /// The peer has said that it drains.
+    is_draining: AtomicBool,
+    /// Lanes on which any sign of life is waited for.
+    probed: [AtomicBool; state::LANES.len()],
+    /// The last thing that went wrong, for errors.
+    trouble: Mutex<String>,
+}
+
+impl Link {
+    /// Makes the link and starts its driver, which ends with the node or with the membership.
+    pub(crate) fn start(home: Arc<Home>, peer: LogicalAddr) -> Arc<Self> {
+        let (events, inbox) = mpsc::channel(EVENTS_MAX);
+        let demand = Arc::new(Notify::new());
+        let lane = || Lane::new(&home.config, Arc::clone(&demand));
+        let now = home.clock.now().0;
+        let link = Arc::new(Self {
+            lanes: [lane(), lane()],
+            peer,
+            events,
+            demand,
+            heard: AtomicU64::new(now),
+            awake: AtomicU64::new(now),
+            calls: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            probed: Default::default(),
+            trouble: Mutex::default(),
+            home,
+        });
+        let task = driver::run(Arc::clone(&link), inbox);
+        link.home.tasks.spawn(task);
+        link
+    }
+
+    /// The lane for calls and all that a link says on its own account.
+    pub(crate) fn rpc(&self) -> &Lane {
+        self.lane(LaneId::Rpc)
+    }
+
+    /// The lane for messages.
+    pub(crate) fn message(&self) -> &Lane {
+        self.lane(LaneId::Message)
+    }
+
+    fn lane(&self, lane: LaneId) -> &Lane {
+        &self.lanes[lane.index()]
+    }
+
+    /// Tells the driver something; waits while it is busy.
+    pub(crate) async fn tell(&self, event: Event) {
+        // The driver is gone only when the link is; then nobody cares.
+        drop(self.events.send(event).await);
+    }
+
+    /// A header for a frame of this node to the peer.
+    pub(crate) fn header(&self, kind: Kind, id: u64) -> Header {
+        Header::new(kind, self.home.me, self.peer, id, self.home.incarnation())
+    }
+
+    /// Sends a ping or pong on the lane, with the counts of all lanes.
+    pub(crate) fn put_pulse(&self, lane: LaneId, kind: Kind) -> Result<(), PutError> {
+        let lanes = state::LANES
+            .into_iter()
+            .filter_map(|lane| Some((lane.number(), self.lane(lane).counts()?)))
+            .collect();
+        let pulse = Pulse { lanes };
+        let put = Put {
+            class: Class::Control,
+            header: self.header(kind, 0),
+            deadline: Millis::NEVER,
+            body_len: 1 + 25 * pulse.lanes.len(),
+            only_session: None,
+        };
+        self.lane(lane).put_now(put, |out| {
+            pulse.put(out);
+            0
+        })?;
+        Ok(())
+    }
+
+    /// Tells the peer that this node goes, or that it broke a rule.
+    pub(crate) fn put_go_away(&self, session: &Session, body: &GoAway) -> Result<(), PutError> {
+        let mut bytes = Vec::new();
+        body.put(&mut bytes);
+        let put = Put {
+            class: Class::Control,
+            header: self.header(Kind::GoAway, 0),
+            deadline: Millis::NEVER,
+            body_len: bytes.len(),
+            only_session: Some(session.id),
+        };
+        self.lane(session.lane).put_now(put, |out| {
+            out.extend_from_slice(&bytes);
+            0
+        })?;
+        Ok(())
+    }
+
+    /// The peer told how far it is with what we sent.
+    pub(crate) fn on_pulse(&self, pulse: &Pulse) {
+        for (byte, counts) in &pulse.lanes {
+            if let Some(lane) = state::LANES.into_iter().find(|lane| lane.number() == *byte) {
+                self.lane(lane).on_told(*counts);
+            }
+        }
+    }
+
+    /// The peer drains: it takes nothing new.
+    pub(crate) fn on_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the peer that this node drains, if there is a connection to tell it on.
+    pub(crate) fn say_draining(&self) {
+        if let Some(session) = self.rpc().session() {
+            // Without room for it the peer takes nothing anyway.
+            self.put_go_away(&session, &GoAway::Draining).ok();
+        }
+    }
+
+    /// Whether nothing waits to be written, on any lane that is up.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.session().is_none() || lane.is_flushed())
+    }
+
+    /// Calls to the peer that wait for a reply.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing new may be put on the link, if so.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        self.is_draining.load(Ordering::Relaxed).then_some(Reason::Draining)
+    }
+
+    /// A byte came from the peer; `false` if this node was itself stopped for so long that the
+    /// peer may have given it up, in which case what was read must not be used.
+    fn on_heard(&self, lane: LaneId, now: Millis) -> bool {
+        if self.probed[lane.index()].load(Ordering::Relaxed) {
+            self.probed[lane.index()].store(false, Ordering::Relaxed);
+            // A driver too busy to hear of it hears of the next byte.
+            drop(self.events.try_send(Event::Heard { lane }));
+        }
+        let awake = Millis(self.awake.load(Ordering::Relaxed));
+        self.heard.store(now.0, Ordering::Relaxed);
+        now.since(awake) < self.home.frozen_ms()
+    }
+
+    /// What went wrong last, in words; empty if nothing did.
+    pub(crate) fn trouble(&self) -> String {
+        self.trouble.lock().clone()
+    }
+
+    pub(crate) fn set_trouble(&self, text: String) {
+        *self.trouble.lock() = text;
+    }
+}

@@ -1,0 +1,184 @@
+//! What became of the one-way frames of one lane. Pure.
+//!
+//! Nothing is acknowledged frame by frame: within a session order implies it. The receiver counts
+//! what it handled and what it sent back, tells that in its pings, and gives the final numbers in
+//! the next handshake. So for each session that breaks
+//!
+//! ```text
+//! handed to the kernel = handled + bounced + lost
+//! ```
+//!
+//! is known as a bound at once, and exactly when both ends meet again.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use crate::wire::Counts;
+
+/// How much was lost with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) at_most: u64,
+    /// Known once the ends have compared their counts.
+    pub(crate) exactly: Option<u64>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    current: Option<Session>,
+    /// The last session that broke, until the receiver's final counts are known.
+    broken: Option<Broken>,
+    /// Bounces of settled sessions that are still on their way.
+    awaited: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// What the receiver told last.
+    told: Counts,
+    /// Bounces that arrived here.
+    bounces: u64,
+}
+
+#[derive(Debug)]
+struct Broken {
+    session: u64,
+    handed: u64,
+    bounces: u64,
+    at_most: u64,
+    /// Whether the lane that carries bounces is still the same, so that some may yet come.
+    may_bounce: bool,
+}
+
+impl Account {
+    /// A session begins.
+    pub(crate) fn begin(&mut self, session: u64) {
+        let told = Counts { session, ..Counts::default() };
+        self.current = Some(Session { told, bounces: 0 });
+    }
+
+    /// The receiver told how far it is.
+    pub(crate) fn on_told(&mut self, counts: Counts) {
+        if let Some(current) = &mut self.current
+            && current.told.session == counts.session
+            && counts.handled >= current.told.handled
+        {
+            current.told = counts;
+        }
+    }
+
+    /// A bounce of one of this lane's frames arrived.
+    pub(crate) fn on_bounce(&mut self) {
+        // Bounces come in the order of the frames, so older sessions' come first.
+        if self.awaited > 0 {
+            self.awaited -= 1;
+        } else if let Some(broken) = &mut self.broken
+            && broken.may_bounce
+            && self.current.is_none()
+        {
+            broken.bounces += 1;
+        } else if let Some(current) = &mut self.current {
+            current.bounces += 1;
+        }
+    }
+
+    /// The session is over; `handed` one-way frames of it went to the kernel.
+    ///
+    /// An earlier one that was never settled stays at its bound.
+    pub(crate) fn end(&mut self, handed: u64) -> Option<Loss> {
+        let Session { told, bounces } = self.current.take()?;
+        let at_most = handed.saturating_sub(told.handled).saturating_sub(bounces);
+        self.broken =
+            Some(Broken { session: told.session, handed, bounces, at_most, may_bounce: true });
+        (at_most > 0).then_some(Loss { at_most, exactly: None })
+    }
+
+    /// The lane that carries bounces is gone, and with it those on their way. Returns how many of
+    /// sessions already settled are lost by that.
+    pub(crate) fn on_bounces_gone(&mut self) -> Option<Loss> {
+        if let Some(broken) = &mut self.broken {
+            broken.may_bounce = false;
+        }
+        let awaited = std::mem::take(&mut self.awaited);
+        (awaited > 0).then_some(Loss { at_most: awaited, exactly: Some(awaited) })
+    }
+
+    /// The session before this one, as a handshake names it; 0 if there is none to settle.
+    pub(crate) fn unsettled(&self) -> u64 {
+        self.broken.as_ref().map_or(0, |broken| broken.session)
+    }
+
+    /// The receiver's final counts of the last session are known.
+    pub(crate) fn settle(&mut self, counts: Counts) -> Option<Loss> {
+        let broken = self.broken.take_if(|broken| broken.session == counts.session)?;
+        let arrived = if broken.may_bounce {
+            self.awaited += counts.bounced.saturating_sub(broken.bounces);
+            counts.bounced.max(broken.bounces)
+        } else {
+            broken.bounces
+        };
+        let exactly = broken.handed.saturating_sub(counts.handled).saturating_sub(arrived);
+        let at_most = broken.at_most;
+        (at_most > 0).then_some(Loss { at_most, exactly: Some(exactly) })
+    }
+
+    /// The peer has restarted: nobody can settle what is open.
+    pub(crate) fn forget(&mut self) {
+        self.broken = None;
+        self.awaited = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(session: u64, handled: u64, bounced: u64) -> Counts {
+        Counts { session, handled, bounced }
+    }
+
+    #[test]
+    fn p03_a_broken_session_has_a_bound_and_then_an_exact_number() {
+        let mut account = Account::default();
+        account.begin(7);
+        account.on_told(counts(7, 40, 1));
+        account.on_bounce();
+        assert_eq!(account.end(100), Some(Loss { at_most: 59, exactly: None }));
+        assert_eq!(account.unsettled(), 7);
+        account.on_bounces_gone();
+        let loss = account.settle(counts(7, 90, 2));
+        // 100 handed, 90 handled, 1 bounce arrived; the second bounce is itself lost.
+        assert_eq!(loss, Some(Loss { at_most: 59, exactly: Some(9) }));
+        assert_eq!(account.unsettled(), 0);
+    }
+
+    #[test]
+    fn p03_a_bounce_that_may_still_come_is_no_loss_until_its_lane_is_gone() {
+        let mut account = Account::default();
+        account.begin(7);
+        assert_eq!(account.end(10), Some(Loss { at_most: 10, exactly: None }));
+        assert_eq!(account.settle(counts(7, 6, 3)), Some(Loss { at_most: 10, exactly: Some(1) }));
+        account.begin(8);
+        account.on_bounce();
+        let lost = Loss { at_most: 2, exactly: Some(2) };
+        assert_eq!(account.on_bounces_gone(), Some(lost), "one of three came");
+    }
+
+    #[test]
+    fn counts_of_another_session_settle_nothing() {
+        let mut account = Account::default();
+        account.begin(7);
+        account.on_told(counts(6, 99, 0));
+        assert_eq!(account.end(10), Some(Loss { at_most: 10, exactly: None }));
+        assert_eq!(account.settle(counts(6, 10, 0)), None);
+        assert_eq!(account.unsettled(), 7);
+    }
+
+    #[test]
+    fn a_session_of_which_all_was_handled_is_no_loss() {
+        let mut account = Account::default();
+        account.begin(1);
+        account.on_told(counts(1, 10, 0));
+        assert_eq!(account.end(10), None);
+        assert_eq!(account.settle(counts(1, 10, 0)), None);
+    }
+}

@@ -1,0 +1,514 @@
+//! Runs a link: asks `state` what to do and does it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+
+use super::accept::{self, Newcomer};
+use super::dial::{self, Connected, DialError, known};
+use super::exchange::{ExchangeError, Stage};
+use super::home::Upper;
+use super::outbox::{Batch, Unsent};
+use super::pump::{self, PumpError};
+use super::session::Session;
+use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Signs, Times};
+use super::{Link, Loss};
+use crate::clock::{Millis, millis};
+use crate::handshake::{Established, HandshakeError, Lane as LaneId, Peer, Refusal};
+use crate::incarnation::Incarnation;
+use crate::wire::{GoAway, Kind, Reason};
+
+/// How long a READY may take to write, and a farewell to be written.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What a driver is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Somebody has proved to be the peer and wants a lane.
+    Newcomer(Box<Newcomer>),
+    /// An attempt to connect has ended.
+    Dialed { lane: LaneId, attempt: u64, outcome: Result<Box<Connected>, DialError> },
+    /// A session's connection has ended by itself.
+    Ended { lane: LaneId, session: u64, cause: String },
+    /// Something came on a lane that is being probed.
+    Heard { lane: LaneId },
+    /// Discovery gives the peer another network address.
+    Moved,
+    /// Discovery names the peer's incarnation.
+    Incarnation(Incarnation),
+    /// Discovery no longer has the peer.
+    Removed,
+    /// Discovery has the peer again.
+    Returned,
+}
+
+/// What a driver keeps of a lane besides its state.
+#[derive(Debug, Default)]
+struct Work {
+    /// The attempt to connect that is under way.
+    dial: Option<(Arc<Stage>, JoinHandle<()>)>,
+    /// The session's writer.
+    writer: Option<JoinHandle<Batch>>,
+    /// A newcomer that waits for a decision.
+    newcomer: Option<(u64, Box<Newcomer>)>,
+}
+
+struct Driver {
+    link: Arc<Link>,
+    machine: Machine,
+    work: [Work; LANES.len()],
+    newcomers: u64,
+    /// The peer is no member any more: until then it may finish what it has.
+    retired_until: Option<Millis>,
+}
+
+/// Runs until the link is closed for good or the node stops.
+pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
+    let times = Times::of(&link.home.config);
+    let machine = Machine::new(link.home.me, link.peer, times);
+    let mut driver = Driver {
+        link: Arc::clone(&link),
+        machine,
+        work: Default::default(),
+        newcomers: 0,
+        retired_until: None,
+    };
+    if link.peer == link.home.me {
+        driver.loop_back();
+    }
+    let home = Arc::clone(&link.home);
+    loop {
+        let next = driver.next_timer();
+        let cause = select! {
+            biased;
+            () = home.stop.cancelled() => Some(Cause::Stopped),
+            event = events.recv() => match event {
+                Some(event) => driver.on_event(event).await,
+                None => Some(Cause::Stopped),
+            },
+            () = link.demand.notified() => None,
+            () = sleep_until(home.clock.instant(next)) => None,
+        };
+        if let Some(cause) = cause {
+            driver.close(cause).await;
+            break;
+        }
+        driver.on_timer().await;
+        if driver.is_retired() {
+            driver.close(Cause::Removed).await;
+            break;
+        }
+    }
+    if let Some(upper) = home.upper() {
+        upper.on_closed(&link);
+    }
+}
+
+impl Driver {
+    fn upper(&self) -> Option<Arc<dyn Upper>> {
+        self.link.home.upper()
+    }
+
+    fn now(&self) -> Millis {
+        self.link.home.clock.now()
+    }
+
+    /// Returns why the link is to be closed for good, if it is.
+    async fn on_event(&mut self, event: Event) -> Option<Cause> {
+        let actions = match event {
+            Event::Newcomer(newcomer) => self.on_newcomer(newcomer).await,
+            Event::Dialed { lane, attempt, outcome } => {
+                return self.on_dialed(lane, attempt, outcome).await;
+            }
+            Event::Ended { lane, session, cause } => {
+                tracing::debug!(peer = %self.link.peer, ?lane, session, cause, "session ended");
+                self.link.set_trouble(format!("the connection was lost: {cause}"));
+                self.machine.on_ended(lane, session)
+            }
+            Event::Heard { lane } => self.machine.on_heard(lane),
+            Event::Moved => self.machine.on_moved(),
+            Event::Incarnation(incarnation) => self.machine.on_incarnation(incarnation),
+            Event::Removed => self.retire(),
+            Event::Returned => self.restore(),
+        };
+        self.perform(actions).await;
+        None
+    }
+
+    async fn on_newcomer(&mut self, newcomer: Box<Newcomer>) -> Vec<Action> {
+        let lane = newcomer.claim.lane;
+        if !LANES.contains(&lane) {
+            accept::refuse(&self.link.home, *newcomer, Refusal::Lane).await;
+            return Vec::new();
+        }
+        self.newcomers += 1;
+        let number = self.newcomers;
+        let Peer { incarnation, counts, .. } = newcomer.claim.peer.clone();
+        let last_session = counts.map_or(0, |counts| counts.session);
+        let is_dial_yielding = self.link.home.me > self.link.peer;
+        let work = &mut self.work[lane.index()];
+        let is_said = !is_dial_yielding
+            && work.dial.as_ref().is_some_and(|(stage, _)| stage.abandon_unless_said());
+        let replaced = work.newcomer.replace((number, newcomer));
+        let claim = Claimed { incarnation, last_session, is_said };
+        let now = self.now();
+        let actions = self.machine.on_newcomer(lane, number, claim, now);
+        if let Some((_, replaced)) = replaced {
+            // The machine has said the same, but knows only the later one by now.
+            accept::refuse(&self.link.home, *replaced, Refusal::Duplicate).await;
+        }
+        actions
+    }
+
+    async fn on_dialed(
+        &mut self,
+        lane: LaneId,
+        attempt: u64,
+        outcome: Result<Box<Connected>, DialError>,
+    ) -> Option<Cause> {
+        let error = match outcome {
+            Ok(connected) => {
+                let Connected { stream, established } = *connected;
+                let Peer { incarnation, heartbeat_ms, .. } = established.peer;
+                let heartbeat_ms = u64::from(heartbeat_ms);
+                let session = established.session;
+                let (is_wanted, actions) =
+                    self.machine.on_connected(lane, attempt, session, incarnation, heartbeat_ms);
+                self.perform(actions).await;
+                if is_wanted {
+                    self.link.home.counters.dialed.add(1);
+                    self.begin(stream, established);
+                }
+                return None;
+            }
+            Err(error) => error,
+        };
+        tracing::debug!(peer = %self.link.peer, ?lane, %error, "attempt to connect failed");
+        self.link.set_trouble(error.to_string());
+        let (now, jitter) = (self.now(), self.link.home.jitter());
+        self.machine.on_failed(lane, attempt, now, jitter);
+        self.on_refused(&error)
+    }
+
+    /// What a refusal of a peer that has proved itself means beyond the attempt.
+    fn on_refused(&mut self, error: &DialError) -> Option<Cause> {
+        let DialError::Exchange {
+            error: ExchangeError::Handshake(HandshakeError::Refused { refusal, .. }),
+            ..
+        } = error
+        else {
+            return None;
+        };
+        match *refusal {
+            Refusal::OlderIncarnation(newer) => {
+                let goes_on = self.upper().is_some_and(|upper| upper.on_superseded(newer));
+                (!goes_on).then_some(Cause::Stopped)
+            }
+            Refusal::Draining => {
+                for lane in LANES {
+                    self.return_all(lane, None, Reason::Draining);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn signs(&self) -> Signs {
+        let heard = Millis(self.link.heard.load(Ordering::Relaxed));
+        let (sent, stuck_since) = self.link.rpc().progress();
+        if self.link.peer == self.link.home.me {
+            // Nobody can lose himself.
+            let now = self.now();
+            return Signs { heard: now, sent: now, stuck_since: None };
+        }
+        Signs { heard, sent, stuck_since }
+    }
+
+    fn next_timer(&self) -> Millis {
+        let mut next = self.machine.next_timer(self.signs());
+        next = next.min(self.retired_until.unwrap_or(Millis::NEVER));
+        for lane in LANES {
+            let port = self.link.lane(lane);
+            if !self.machine.is_up(lane) || port.progress().1.is_some() {
+                next = next.min(port.earliest_deadline());
+            }
+        }
+        next
+    }
+
+    /// Discovery no longer has the peer: nothing new goes to it, what waits comes back, and what it
+    /// is at work on may finish.
+    fn retire(&mut self) -> Vec<Action> {
+        let stop_ms = millis(self.link.home.config.stop_timeout);
+        self.retired_until = Some(self.now().after(stop_ms));
+        for lane in LANES {
+            self.return_all(lane, Some(Reason::NotAMember), Reason::NotAMember);
+        }
+        self.machine.on_retired()
+    }
+
+    fn restore(&mut self) -> Vec<Action> {
+        self.retired_until = None;
+        for lane in LANES {
+            self.link.lane(lane).reopen();
+        }
+        self.machine.on_moved()
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired_until.is_some_and(|until| self.machine.is_idle() || until <= self.now())
+    }
+
+    async fn on_timer(&mut self) {
+        let now = self.now();
+        self.link.awake.store(now.0, Ordering::Relaxed);
+        for lane in LANES {
+            for unsent in self.link.lane(lane).sweep(now) {
+                self.return_unsent(unsent, Reason::Expired);
+            }
+        }
+        let demand = LANES.map(|lane| self.link.lane(lane).has_waiting());
+        let actions = self.machine.on_timer(now, self.signs(), demand);
+        self.perform(actions).await;
+        self.drop_lost_newcomers();
+    }
+
+    /// A newcomer that has hung up meanwhile must not replace a session that lives.
+    fn drop_lost_newcomers(&mut self) {
+        for lane in LANES {
+            let waiting = &mut self.work[lane.index()].newcomer;
+            if let Some((number, newcomer)) = waiting
+                && is_hung_up(&newcomer.stream)
+            {
+                self.machine.on_newcomer_gone(lane, *number);
+                *waiting = None;
+            }
+        }
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Dial { lane, attempt } => self.dial(lane, attempt),
+                Action::Abandon { lane } => {
+                    if let Some((_, task)) = self.work[lane.index()].dial.take() {
+                        task.abort();
+                    }
+                }
+                Action::End { lane, cause, .. } => self.end(lane, cause).await,
+                Action::Accept { lane, newcomer } => self.accept(lane, newcomer).await,
+                Action::Refuse { lane, newcomer, refusal } => {
+                    self.refuse(lane, newcomer, refusal).await;
+                }
+                Action::Probe { lane } => {
+                    self.link.probed[lane.index()].store(true, Ordering::Relaxed);
+                    self.ping(lane);
+                }
+                Action::Ping => self.ping(LaneId::Rpc),
+                Action::Reborn => {
+                    self.link.is_draining.store(false, Ordering::Relaxed);
+                    for lane in LANES {
+                        self.link.lane(lane).on_reborn();
+                    }
+                }
+            }
+        }
+    }
+
+    fn ping(&self, lane: LaneId) {
+        // No room for a ping means that frames enough are on their way; a peer that takes none of
+        // them is found by that.
+        self.link.put_pulse(lane, Kind::Ping).ok();
+    }
+
+    fn dial(&mut self, lane: LaneId, attempt: u64) {
+        let stage = Arc::new(Stage::default());
+        let (link, dial_stage) = (Arc::clone(&self.link), Arc::clone(&stage));
+        let task = self.link.home.tasks.spawn(async move {
+            let outcome = dial::dial(&link, lane, dial_stage).await.map(Box::new);
+            link.tell(Event::Dialed { lane, attempt, outcome }).await;
+        });
+        self.work[lane.index()].dial = Some((stage, task));
+    }
+
+    async fn accept(&mut self, lane: LaneId, number: u64) {
+        let Some(newcomer) = self.take_newcomer(lane, number) else { return };
+        let Newcomer { mut stream, claim } = *newcomer;
+        let last = known(self.link.lane(lane).last());
+        let (ready, established) = claim.accept(self.link.home.new_session(), last);
+        if !matches!(timeout(FAREWELL, stream.write_all(&ready)).await, Ok(Ok(()))) {
+            tracing::debug!(peer = %self.link.peer, ?lane, "newcomer lost while it was let in");
+            return;
+        }
+        let heartbeat_ms = u64::from(established.peer.heartbeat_ms);
+        let now = self.now();
+        self.machine.on_accepted(lane, established.session, heartbeat_ms, now);
+        self.link.home.counters.accepted_connections.add(1);
+        self.begin(stream, established);
+    }
+
+    async fn refuse(&mut self, lane: LaneId, number: u64, denial: Denial) {
+        let Some(newcomer) = self.take_newcomer(lane, number) else { return };
+        let refusal = match denial {
+            Denial::Duplicate => Refusal::Duplicate,
+            Denial::Older(known) => Refusal::OlderIncarnation(known),
+            Denial::NotAMember => Refusal::UnknownMember,
+        };
+        accept::refuse(&self.link.home, *newcomer, refusal).await;
+    }
+
+    fn take_newcomer(&mut self, lane: LaneId, number: u64) -> Option<Box<Newcomer>> {
+        let waiting = &mut self.work[lane.index()].newcomer;
+        waiting.take_if(|(waiting, _)| *waiting == number).map(|(_, newcomer)| newcomer)
+    }
+
+    /// A handshake is done: the session begins.
+    fn begin(&mut self, stream: TcpStream, established: Established) {
+        let (lane, peer) = (established.lane, &established.peer);
+        tracing::debug!(
+            peer = %self.link.peer, ?lane, session = established.session,
+            incarnation = %peer.incarnation, version = peer.version_label, "session begins"
+        );
+        let (reader, writer) = stream.into_split();
+        self.run_session(reader, writer, &established);
+    }
+
+    /// A link of the node to itself has one session on each lane, in memory, for ever.
+    fn loop_back(&mut self) {
+        for lane in LANES {
+            let (near, far) = tokio::io::duplex(64 << 10);
+            let (_, writer) = split(near);
+            let (reader, _) = split(far);
+            let established = self.link.home.to_self(lane);
+            let now = self.now();
+            self.machine.on_accepted(lane, established.session, 0, now);
+            self.run_session(reader, writer, &established);
+        }
+    }
+
+    fn run_session(
+        &mut self,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        established: &Established,
+    ) {
+        let Some(upper) = self.upper() else { return };
+        let (lane, now) = (established.lane, self.now());
+        let session = Session::new(Arc::clone(&self.link), established);
+        self.link.heard.store(now.0, Ordering::Relaxed);
+        self.link.awake.store(now.0, Ordering::Relaxed);
+        let inbound = upper.inbound(Arc::clone(&session));
+        let (settled, incarnation) = (established.peer.counts, self.link.home.incarnation());
+        let loss = self.link.lane(lane).begin(&session, settled, incarnation, now);
+        self.report(&upper, loss);
+        let tasks = &self.link.home.tasks;
+        let (reading, writing) = (Arc::clone(&session), Arc::clone(&session));
+        tasks.spawn(async move {
+            let error = pump::read(reader, Arc::clone(&reading), inbound).await;
+            say_goodbye(&reading, &error).await;
+            tell_ended(&reading, &error).await;
+        });
+        self.work[lane.index()].writer = Some(tasks.spawn(async move {
+            let link = &writing.link;
+            let report = |unsent, reason| upper.on_unsent(link, unsent, reason);
+            let (batch, error) = pump::write(writer, Arc::clone(&writing), report).await;
+            tell_ended(&writing, &error).await;
+            batch
+        }));
+    }
+
+    /// Ends a session: its counts become final, and what it had not sent waits again.
+    async fn end(&mut self, lane: LaneId, cause: Cause) {
+        let port = self.link.lane(lane);
+        let Some(session) = port.session() else { return };
+        tracing::debug!(peer = %self.link.peer, ?lane, session = session.id, ?cause, "session over");
+        if cause != Cause::Closed {
+            self.link.set_trouble(cause.to_string());
+        }
+        session.close();
+        let mut batch = match self.work[lane.index()].writer.take() {
+            // It ends at once: it waits for nothing but the connection and `ended`.
+            Some(writer) => writer.await.unwrap_or_default(),
+            None => Batch::default(),
+        };
+        let (handed, loss) = port.end(&mut batch);
+        let Some(upper) = self.upper() else { return };
+        self.report(&upper, loss);
+        if lane == LaneId::Rpc {
+            upper.on_calls_cut(&self.link, handed.below);
+            for lane in LANES {
+                let gone = self.link.lane(lane).on_bounces_gone();
+                self.report(&upper, gone);
+            }
+        }
+    }
+
+    fn report(&self, upper: &Arc<dyn Upper>, loss: Option<Loss>) {
+        if let Some(loss) = loss {
+            upper.on_loss(&self.link, loss);
+        }
+    }
+
+    fn return_unsent(&self, unsent: Unsent, reason: Reason) {
+        if let Some(upper) = self.upper() {
+            upper.on_unsent(&self.link, unsent, reason);
+        }
+    }
+
+    fn return_all(&self, lane: LaneId, closed: Option<Reason>, reason: Reason) {
+        for unsent in self.link.lane(lane).drain(closed) {
+            self.return_unsent(unsent, reason);
+        }
+    }
+
+    /// Closes the link for good.
+    async fn close(&mut self, cause: Cause) {
+        let actions = self.machine.on_closed(cause);
+        self.perform(actions).await;
+        let reason = if cause == Cause::Removed { Reason::NotAMember } else { Reason::Draining };
+        for lane in LANES {
+            self.return_all(lane, Some(reason), reason);
+        }
+    }
+}
+
+fn is_hung_up(stream: &TcpStream) -> bool {
+    // A dialer that waits for READY sends nothing: whatever can be read is its end.
+    let mut byte = [0];
+    !matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// Tells a peer that broke a rule which one, before its connection is closed.
+async fn say_goodbye(session: &Session, error: &PumpError) {
+    if !matches!(error, PumpError::Frame(_) | PumpError::Violation(_)) {
+        return;
+    }
+    let link = &session.link;
+    tracing::warn!(peer = %link.peer, lane = ?session.lane, %error, "peer broke a rule");
+    let text = GoAway::Closing(error.to_string());
+    if link.put_go_away(session, &text).is_ok() {
+        link.lane(session.lane).flushed(FAREWELL).await;
+    }
+}
+
+async fn tell_ended(session: &Session, error: &PumpError) {
+    if matches!(error, PumpError::Ended) {
+        return;
+    }
+    let (lane, cause) = (session.lane, error.to_string());
+    let tell = session.link.tell(Event::Ended { lane, session: session.id, cause });
+    // The driver may be waiting for this very task.
+    select! {
+        biased;
+        () = session.ended.cancelled() => {}
+        () = tell => {}
+    }
+}

@@ -1,0 +1,226 @@
+//! What links share with their node, and what they hand up to it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Link, Loss, Session, Unsent};
+use crate::addr::LogicalAddr;
+use crate::clock::{Clock, Millis, millis};
+use crate::config::{ClusterKey, Config};
+use crate::handshake;
+use crate::incarnation::Incarnation;
+use crate::metrics::Counters;
+use crate::wire::{Frame, Reason};
+
+/// The part of a node that its links need.
+pub(crate) struct Home {
+    pub(crate) me: LogicalAddr,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    /// Whether handshakes prove a cluster key; without one, only loopback is spoken to.
+    pub(crate) has_key: bool,
+    pub(crate) counters: Counters,
+    /// All tasks of the node; it has stopped when they have ended.
+    pub(crate) tasks: TaskTracker,
+    /// The node stops: every task ends.
+    pub(crate) stop: CancellationToken,
+    /// Message handlers at work.
+    handling: AtomicUsize,
+    /// Whether the incarnation was changed once already.
+    has_taken_over: AtomicBool,
+    /// What handshakes say of this node.
+    local: Mutex<Arc<handshake::Local>>,
+    incarnation: AtomicU64,
+    sessions: AtomicU64,
+    random: Mutex<StdRng>,
+    upper: OnceLock<Weak<dyn Upper>>,
+}
+
+impl Home {
+    /// # Errors
+    ///
+    /// When no peer would accept what the config says.
+    pub(crate) fn new(
+        me: LogicalAddr,
+        incarnation: Incarnation,
+        config: Config,
+        keys: &[ClusterKey],
+        seed: u64,
+    ) -> Result<Self, handshake::LocalError> {
+        let local = handshake::Local::new(&config, me, incarnation, 0, keys)?;
+        let mut random = StdRng::seed_from_u64(seed);
+        Ok(Self {
+            me,
+            clock: Clock::start(),
+            config,
+            has_key: !keys.is_empty(),
+            counters: Counters::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            handling: AtomicUsize::new(0),
+            has_taken_over: AtomicBool::new(false),
+            local: Mutex::new(Arc::new(local)),
+            incarnation: AtomicU64::new(incarnation.bits()),
+            // Either end may number a session of a lane, so the numbers of two nodes must differ.
+            sessions: AtomicU64::new(random.random()),
+            random: Mutex::new(random),
+            upper: OnceLock::new(),
+        })
+    }
+
+    /// Says who gets what arrives; done once, at assembly.
+    pub(crate) fn hand_over(&self, upper: Weak<dyn Upper>) {
+        drop(self.upper.set(upper));
+    }
+
+    /// The floors above; `None` while the node goes away.
+    pub(super) fn upper(&self) -> Option<Arc<dyn Upper>> {
+        self.upper.get()?.upgrade()
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation::from_bits(self.incarnation.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn begin_handling(&self) {
+        self.handling.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_handling(&self) {
+        self.handling.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether message handlers are at work.
+    pub(crate) fn is_handling(&self) -> bool {
+        self.handling.load(Ordering::Relaxed) > 0
+    }
+
+    /// Goes on as a later incarnation; `false` if that was done once before.
+    pub(crate) fn take_over(&self, incarnation: Incarnation) -> bool {
+        if self.has_taken_over.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let mut local = self.local.lock();
+        *local = Arc::new(local.with_incarnation(incarnation));
+        drop(local);
+        self.incarnation.store(incarnation.bits(), Ordering::Relaxed);
+        true
+    }
+
+    /// What handshakes say of this node.
+    pub(super) fn local(&self) -> Arc<handshake::Local> {
+        Arc::clone(&self.local.lock())
+    }
+
+    /// A session of the node with itself, as a handshake would have made it.
+    pub(super) fn to_self(&self, lane: handshake::Lane) -> handshake::Established {
+        let peer = handshake::Peer {
+            addr: self.me,
+            incarnation: self.incarnation(),
+            heartbeat_ms: 0,
+            version_label: String::new(),
+            counts: None,
+        };
+        let frame_bytes_max = u32::try_from(self.config.frame_bytes_max).unwrap_or(u32::MAX);
+        let session = self.new_session();
+        handshake::Established { peer, lane, version: 1, features: 0, frame_bytes_max, session }
+    }
+
+    /// A number for a session, never used before by this incarnation; not 0.
+    pub(super) fn new_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed).max(1)
+    }
+
+    /// A random id for a span of a trace; never zeros only.
+    pub(crate) fn trace_id(&self) -> [u8; 8] {
+        self.random.lock().random::<u64>().max(1).to_be_bytes()
+    }
+
+    /// Whether an address may be dialled or bound to.
+    pub(crate) fn is_allowed(&self, ip: IpAddr) -> bool {
+        self.has_key || self.config.insecure_remote || ip.to_canonical().is_loopback()
+    }
+
+    /// A random number from 0 to 1.
+    pub(super) fn jitter(&self) -> f64 {
+        self.random.lock().random()
+    }
+
+    /// How long nothing may be heard of a peer with our own heartbeat.
+    pub(crate) fn dead_ms(&self) -> u64 {
+        3 * millis(self.config.heartbeat)
+    }
+
+    /// A node that did not run for this long may have been given up by its peers.
+    pub(super) fn frozen_ms(&self) -> u64 {
+        4 * millis(self.config.heartbeat)
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Home").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// The floors above the links: where what arrives and what fails goes.
+pub(crate) trait Upper: Send + Sync {
+    /// Somebody to hand the frames of a new session to.
+    fn inbound(&self, session: Arc<Session>) -> Box<dyn Inbound>;
+
+    /// A message or request left its outbox without being sent.
+    fn on_unsent(&self, link: &Link, unsent: Unsent, reason: Reason);
+
+    /// The rpc session is over: requests put before the position were handed to the kernel.
+    fn on_calls_cut(&self, link: &Link, below: u64);
+
+    /// One-way frames were lost with a session, or it is now known how many.
+    fn on_loss(&self, link: &Link, loss: Loss);
+
+    /// A peer that has proved itself knows a later run of this node's address.
+    ///
+    /// Says whether the node goes on, under a newer incarnation than that.
+    fn on_superseded(&self, newer: Incarnation) -> bool;
+
+    /// Where to dial; `None` if discovery does not have the peer.
+    fn network_address(&self, peer: LogicalAddr) -> Option<String>;
+
+    /// The link to somebody who has proved to be `peer`; `None` if discovery does not have it.
+    fn link_to(&self, peer: LogicalAddr) -> Option<Arc<Link>>;
+
+    /// The link is closed for good, because its peer is no member any more.
+    fn on_closed(&self, link: &Arc<Link>);
+}
+
+/// Takes the frames of one session.
+pub(crate) trait Inbound: Send {
+    /// Takes the next frame. After [`Flow::Wait`] the next one comes when `poll_ready` is.
+    fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation>;
+
+    /// Whether the next frame may come.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Violation>>;
+
+    /// The session is over; what is being handled goes on without it.
+    fn on_end(self: Box<Self>);
+}
+
+/// Whether a reader goes on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Next,
+    Wait,
+}
+
+/// A peer broke a rule that closes the lane; the text is for both ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Violation(pub(crate) String);

@@ -1,0 +1,388 @@
+//! One lane of a link: its outbox, its account, and those who wait for room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use super::account::{Account, Loss};
+use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent};
+use super::session::Session;
+use crate::clock::{Clock, Millis};
+use crate::config::Config;
+use crate::incarnation::Incarnation;
+use crate::wire::{Counts, HEADER_LEN, Header, Reason};
+
+/// Batches larger than this are not kept once the lane has nothing to write.
+const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    queue: Mutex<Queue>,
+    /// Wakes the writer.
+    work: Notify,
+    /// Wakes the driver: frames wait and the lane is not up.
+    demand: Arc<Notify>,
+    /// Wakes the one who waits for room.
+    room: Notify,
+    /// Those who wait for room stand here, in order.
+    line: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+    /// When the writer last moved.
+    moved: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    outbox: Outbox,
+    account: Account,
+    session: Option<Arc<Session>>,
+    /// Final counts of the last session, for the next handshake.
+    last: Counts,
+    is_writer_idle: bool,
+    closed: Option<Reason>,
+}
+
+/// A frame to be put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    pub(crate) class: Class,
+    pub(crate) header: Header,
+    pub(crate) deadline: Millis,
+    /// What extension and body take together.
+    pub(crate) body_len: usize,
+    /// The session that the frame belongs to, if it must not outlive it.
+    pub(crate) only_session: Option<u64>,
+}
+
+/// Why a frame was not put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PutError {
+    /// There is no room; with `put`, until the deadline.
+    Full,
+    /// The frame's session is over.
+    Over,
+    /// Nothing more is sent to the peer.
+    Closed(Reason),
+    /// The peer takes nothing, not even what cannot wait: the link must be closed.
+    Overflow,
+}
+
+impl Lane {
+    pub(super) fn new(config: &Config, demand: Arc<Notify>) -> Self {
+        let bounds =
+            Bounds { bytes_max: config.outbox_bytes_max, reserve: config.outbox_reserve_bytes };
+        Self {
+            queue: Mutex::new(Queue {
+                outbox: Outbox::new(bounds),
+                account: Account::default(),
+                session: None,
+                last: Counts::default(),
+                is_writer_idle: false,
+                closed: None,
+            }),
+            work: Notify::new(),
+            demand,
+            room: Notify::new(),
+            line: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            moved: AtomicU64::new(0),
+        }
+    }
+
+    /// Puts a frame into the outbox, or fails at once. `body` writes extension and body and
+    /// returns the length of the extension; it runs under the lane's lock. Returns the frame's
+    /// position.
+    pub(crate) fn put_now(
+        &self,
+        put: Put,
+        body: impl FnOnce(&mut Vec<u8>) -> usize,
+    ) -> Result<u64, PutError> {
+        // Whoever waits in line was there first.
+        if put.class == Class::Data && self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(PutError::Full);
+        }
+        self.put_in_line(put, body)
+    }
+
+    /// Puts a frame and, under the same lock, lets `prepare` know its position first.
+    pub(crate) fn put_prepared<T>(
+        &self,
+        mut put: Put,
+        prepare: impl FnOnce(u64) -> Result<(u64, T), PutError>,
+        body: impl FnOnce(&mut Vec<u8>) -> usize,
+        is_first_in_line: bool,
+    ) -> Result<T, PutError> {
+        if !is_first_in_line && self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(PutError::Full);
+        }
+        let mut queue = self.queue.lock();
+        queue.check(&put)?;
+        let (id, prepared) = prepare(queue.outbox.next_position())?;
+        put.header.id = id;
+        queue.put(put, body)?;
+        self.wake(queue);
+        Ok(prepared)
+    }
+
+    /// The same for the first in line; see [`Lane::in_line`].
+    pub(crate) fn put_in_line(
+        &self,
+        put: Put,
+        body: impl FnOnce(&mut Vec<u8>) -> usize,
+    ) -> Result<u64, PutError> {
+        let mut queue = self.queue.lock();
+        queue.check(&put)?;
+        let position = queue.put(put, body)?;
+        self.wake(queue);
+        Ok(position)
+    }
+
+    fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+        let is_writer_idle = std::mem::take(&mut queue.is_writer_idle);
+        let is_down = queue.session.is_none();
+        drop(queue);
+        if is_writer_idle {
+            self.work.notify_one();
+        } else if is_down {
+            self.demand.notify_one();
+        }
+    }
+
+    /// Waits in line for room, until `deadline`, then lets `attempt` put its frame; it is called
+    /// again while it says [`PutError::Full`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, nothing was put and the place in the line is free.
+    pub(crate) async fn in_line<T>(
+        &self,
+        clock: Clock,
+        deadline: Millis,
+        mut attempt: impl FnMut() -> Result<T, PutError>,
+    ) -> Result<T, PutError> {
+        let _waiting = Waiting::new(&self.waiting);
+        let wait = async {
+            let _first = self.line.lock().await;
+            loop {
+                let room = self.room.notified();
+                match attempt() {
+                    Err(PutError::Full) => room.await,
+                    outcome => return outcome,
+                }
+            }
+        };
+        timeout_at(clock.instant(deadline), wait).await.unwrap_or(Err(PutError::Full))
+    }
+
+    /// Takes a request back. `true`: it was not sent and will not be.
+    pub(crate) fn void(&self, position: u64) -> bool {
+        let is_void = self.queue.lock().outbox.void(position);
+        if is_void {
+            self.room.notify_one();
+        }
+        is_void
+    }
+
+    /// Whether the session that carried the frame at `position` is still up.
+    pub(crate) fn is_carrying(&self, position: u64) -> bool {
+        let queue = self.queue.lock();
+        queue.session.is_some() && queue.outbox.is_of_session(position)
+    }
+
+    /// What the current session has received; `None` without one.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        self.queue.lock().session.as_ref().map(|session| session.counts())
+    }
+
+    pub(super) fn on_told(&self, counts: Counts) {
+        self.queue.lock().account.on_told(counts);
+    }
+
+    /// A one-way frame of this lane came back.
+    pub(crate) fn on_bounce(&self) {
+        self.queue.lock().account.on_bounce();
+    }
+
+    pub(super) fn on_bounces_gone(&self) -> Option<Loss> {
+        self.queue.lock().account.on_bounces_gone()
+    }
+
+    pub(super) fn on_reborn(&self) {
+        let mut queue = self.queue.lock();
+        queue.account.forget();
+        queue.last = Counts::default();
+    }
+
+    /// The session to name in a handshake, with what was received on it.
+    pub(super) fn last(&self) -> Counts {
+        self.queue.lock().last
+    }
+
+    /// Whether frames wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.queue.lock().outbox.waiting() > 0
+    }
+
+    /// Whether nothing waits and nothing is being written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.queue.lock().outbox.queued() == 0
+    }
+
+    /// Waits until nothing is queued, at most for `limit`.
+    pub(crate) async fn flushed(&self, limit: Duration) {
+        let wait = async {
+            while !self.is_flushed() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Who waits for this has done what can be done when the time is over.
+        drop(tokio::time::timeout(limit, wait).await);
+    }
+
+    /// When the first waiting frame may expire.
+    pub(super) fn earliest_deadline(&self) -> Millis {
+        self.queue.lock().outbox.earliest_deadline()
+    }
+
+    /// When the writer last moved, and since when it is stuck, if it is.
+    pub(super) fn progress(&self) -> (Millis, Option<Millis>) {
+        let moved = Millis(self.moved.load(Ordering::Relaxed));
+        let queue = self.queue.lock();
+        let is_writing = queue.outbox.queued() > queue.outbox.waiting();
+        (moved, is_writing.then_some(moved))
+    }
+
+    /// Takes out what has expired.
+    pub(super) fn sweep(&self, now: Millis) -> Vec<Unsent> {
+        let mut expired = Vec::new();
+        self.queue.lock().outbox.sweep(now, &mut expired);
+        self.room.notify_one();
+        expired
+    }
+
+    /// Takes out all that waits; with `closed`, nothing is let in any more.
+    pub(super) fn drain(&self, closed: Option<Reason>) -> Vec<Unsent> {
+        let mut drained = Vec::new();
+        let mut queue = self.queue.lock();
+        queue.closed = queue.closed.or(closed);
+        queue.outbox.drain(&mut drained);
+        drop(queue);
+        self.room.notify_one();
+        drained
+    }
+
+    /// Lets frames in again.
+    pub(super) fn reopen(&self) {
+        self.queue.lock().closed = None;
+    }
+
+    /// A session begins; `settled` is what the peer said of the last one.
+    pub(super) fn begin(
+        &self,
+        session: &Arc<Session>,
+        settled: Option<Counts>,
+        incarnation: Incarnation,
+        now: Millis,
+    ) -> Option<Loss> {
+        let mut queue = self.queue.lock();
+        let loss = settled.and_then(|counts| queue.account.settle(counts));
+        queue.account.begin(session.id);
+        queue.outbox.begin_session(incarnation);
+        queue.session = Some(Arc::clone(session));
+        queue.is_writer_idle = false;
+        self.moved.store(now.0, Ordering::Relaxed);
+        loss
+    }
+
+    /// The session is over. `batch` is what its writer left.
+    pub(super) fn end(&self, batch: &mut Batch) -> (Handed, Option<Loss>) {
+        let mut queue = self.queue.lock();
+        if let Some(session) = queue.session.take() {
+            queue.last = session.counts();
+        }
+        let handed = queue.outbox.end_session(batch);
+        let loss = queue.account.end(handed.one_way);
+        drop(queue);
+        self.room.notify_one();
+        (handed, loss)
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.queue.lock().session.clone()
+    }
+
+    /// Takes a batch, waiting until there is one. What has expired meanwhile goes to `expired`.
+    pub(super) async fn take(&self, clock: Clock, batch: &mut Batch, expired: &mut Vec<Unsent>) {
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                if queue.outbox.waiting() > 0 {
+                    let now = clock.now();
+                    queue.outbox.take(now, batch, expired);
+                    self.moved.store(now.0, Ordering::Relaxed);
+                    return;
+                }
+                batch.shrink(IDLE_BATCH_BYTES_MAX);
+                queue.is_writer_idle = true;
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// The writer has moved; `left` bytes of its batch are still to be written.
+    pub(super) fn on_written(&self, left: usize, now: Millis) {
+        self.moved.store(now.0, Ordering::Relaxed);
+        self.queue.lock().outbox.on_written(left);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.room.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    fn check(&self, put: &Put) -> Result<(), PutError> {
+        if let Some(reason) = self.closed {
+            return Err(PutError::Closed(reason));
+        }
+        if let Some(session) = put.only_session
+            && self.session.as_ref().is_none_or(|current| current.id != session)
+        {
+            return Err(PutError::Over);
+        }
+        self.outbox.check(put.class, HEADER_LEN + put.body_len).map_err(PutError::from)
+    }
+
+    fn put(&mut self, put: Put, body: impl FnOnce(&mut Vec<u8>) -> usize) -> Result<u64, PutError> {
+        Ok(self.outbox.put(put.class, put.header, put.deadline, put.body_len, body)?)
+    }
+}
+
+impl From<Rejected> for PutError {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Full => Self::Full,
+            Rejected::Overflow => Self::Overflow,
+        }
+    }
+}
+
+/// Counts one who waits for room, for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,170 @@
+//! Moves bytes between a connection and a lane. Needs only `AsyncRead` and `AsyncWrite`.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::select;
+use tokio::task::yield_now;
+
+use super::home::{Flow, Inbound, Violation};
+use super::outbox::{Batch, Unsent};
+use super::session::Session;
+use crate::wire::{FrameError, FrameLimits, Reason, decode};
+
+/// The least room for a read; what an idle lane holds.
+const READ_BYTES_MIN: usize = 4 << 10;
+/// The most room for a read.
+const READ_BYTES_MAX: usize = 128 << 10;
+/// Frames handled before other tasks, the writer among them, get their turn.
+const FRAMES_PER_TURN: u32 = 64;
+
+/// Why a reader or writer stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PumpError {
+    /// The driver ended the session.
+    #[error("ended by this node")]
+    Ended,
+    /// The peer closed its end.
+    #[error("closed by the peer")]
+    Closed,
+    /// The connection failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The peer broke a rule of the wire.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The peer broke a rule above the wire.
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    /// This process stood still for so long that the peer may have given it up.
+    #[error("this node stood still for longer than its peers wait")]
+    Frozen,
+}
+
+/// Hands what arrives to `inbound`, until the session ends.
+pub(super) async fn read(
+    mut io: impl AsyncRead + Unpin,
+    session: Arc<Session>,
+    mut inbound: Box<dyn Inbound>,
+) -> PumpError {
+    let error = loop {
+        match read_on(&mut io, &session, inbound.as_mut()).await {
+            Ok(never) => match never {},
+            Err(error) => break error,
+        }
+    };
+    inbound.on_end();
+    error
+}
+
+async fn read_on(
+    io: &mut (impl AsyncRead + Unpin),
+    session: &Session,
+    inbound: &mut dyn Inbound,
+) -> Result<std::convert::Infallible, PumpError> {
+    let limits = FrameLimits { body_bytes_max: session.frame_bytes_max };
+    let mut buffer = BytesMut::new();
+    let mut room = READ_BYTES_MIN;
+    loop {
+        buffer.reserve(room);
+        let read = select! {
+            biased;
+            () = session.ended.cancelled() => return Err(PumpError::Ended),
+            read = io.read_buf(&mut buffer) => read?,
+        };
+        if read == 0 {
+            return Err(PumpError::Closed);
+        }
+        // Room follows what comes, not what a length field says.
+        room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let link = &session.link;
+        let now = link.home.clock.now();
+        if !link.on_heard(session.lane, now) {
+            return Err(PumpError::Frozen);
+        }
+        let mut turn = 0;
+        while let Ok(frame) = decode(&mut buffer, limits)? {
+            if inbound.on_frame(frame, now)? == Flow::Wait {
+                wait_ready(session, inbound).await?;
+            }
+            turn += 1;
+            if turn == FRAMES_PER_TURN {
+                turn = 0;
+                yield_now().await;
+            }
+        }
+        if buffer.is_empty() {
+            // Frames may still hold slices of it; a new one costs less than to wait for them.
+            buffer = BytesMut::new();
+        }
+    }
+}
+
+async fn wait_ready(session: &Session, inbound: &mut dyn Inbound) -> Result<(), PumpError> {
+    select! {
+        biased;
+        () = session.ended.cancelled() => Err(PumpError::Ended),
+        ready = poll_fn(|cx| inbound.poll_ready(cx)) => Ok(ready?),
+    }
+}
+
+/// Writes what waits, until the session ends; gives back what it had taken and not written.
+pub(super) async fn write(
+    mut io: impl AsyncWrite + Unpin,
+    session: Arc<Session>,
+    expired: impl Fn(Unsent, Reason),
+) -> (Batch, PumpError) {
+    let mut batch = Batch::default();
+    let error = loop {
+        if let Err(error) = write_batch(&mut io, &session, &mut batch, &expired).await {
+            break error;
+        }
+    };
+    if matches!(error, PumpError::Ended) {
+        // So that the peer sees an end and not a reset, which would destroy what it has not read.
+        drop(io.shutdown().await);
+    }
+    (batch, error)
+}
+
+async fn write_batch(
+    io: &mut (impl AsyncWrite + Unpin),
+    session: &Session,
+    batch: &mut Batch,
+    report: impl Fn(Unsent, Reason),
+) -> Result<(), PumpError> {
+    let link = &session.link;
+    let lane = link.lane(session.lane);
+    let clock = link.home.clock;
+    if batch.frames > 1 {
+        // Frames come from many tasks: let those that are ready add theirs to the same write. A
+        // lonely caller does not pay for it.
+        yield_now().await;
+        yield_now().await;
+    }
+    let mut expired = Vec::new();
+    select! {
+        biased;
+        () = session.ended.cancelled() => return Err(PumpError::Ended),
+        () = lane.take(clock, batch, &mut expired) => {}
+    }
+    for unsent in expired {
+        report(unsent, Reason::Expired);
+    }
+    while !batch.chunk().is_empty() {
+        let written = select! {
+            biased;
+            () = session.ended.cancelled() => return Err(PumpError::Ended),
+            written = io.write(batch.chunk()) => written?,
+        };
+        if written == 0 {
+            return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+        }
+        batch.advance(written);
+        lane.on_written(batch.left(), clock.now());
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! One accepted connection of a lane.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Link;
+use crate::handshake::{Established, Lane as LaneId};
+use crate::incarnation::Incarnation;
+use crate::wire::Counts;
+
+/// Set in a count that is final.
+const FINAL: u64 = 1 << 63;
+
+/// See the module.
+pub(crate) struct Session {
+    pub(crate) link: Arc<Link>,
+    pub(crate) lane: LaneId,
+    pub(crate) id: u64,
+    /// The peer's.
+    pub(crate) incarnation: Incarnation,
+    /// The lower frame limit of both ends.
+    pub(crate) frame_bytes_max: usize,
+    /// Cancelled when the session is over.
+    pub(crate) ended: CancellationToken,
+    handled: AtomicU64,
+    bounced: AtomicU64,
+}
+
+impl Session {
+    pub(super) fn new(link: Arc<Link>, established: &Established) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            lane: established.lane,
+            id: established.session,
+            incarnation: established.peer.incarnation,
+            frame_bytes_max: established.frame_bytes_max as usize,
+            ended: CancellationToken::new(),
+            handled: AtomicU64::new(0),
+            bounced: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a one-way frame that goes to its handler now; `false` if the session is over, in
+    /// which case it must not.
+    #[must_use]
+    pub(crate) fn count_handled(&self) -> bool {
+        self.handled.fetch_add(1, Ordering::Relaxed) & FINAL == 0
+    }
+
+    /// Counts a one-way frame that is sent back; `false` if the session is over.
+    #[must_use]
+    pub(crate) fn count_bounced(&self) -> bool {
+        self.bounced.fetch_add(1, Ordering::Relaxed) & FINAL == 0
+    }
+
+    /// What was received so far; final after [`Session::close`].
+    pub(super) fn counts(&self) -> Counts {
+        // The counts go on after the end, but only above the final value, which `close` keeps.
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed) & !FINAL;
+        Counts { session: self.id, handled: read(&self.handled), bounced: read(&self.bounced) }
+    }
+
+    /// Makes the counts final and tells all who work on the session to stop.
+    pub(super) fn close(&self) -> Counts {
+        let end = |count: &AtomicU64| count.fetch_or(FINAL, Ordering::Relaxed) & !FINAL;
+        let (handled, bounced) = (end(&self.handled), end(&self.bounced));
+        self.ended.cancel();
+        Counts { session: self.id, handled, bounced }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.link.peer)
+            .field("lane", &self.lane)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,531 @@
+//! What a link does next. Pure.
+//!
+//! One machine for each peer. It is told what happened and answers with what to do; `driver` does
+//! it. Sockets, handshakes, queues and clocks are elsewhere.
+//!
+//! ```text
+//!             demand                   connected
+//!   Idle ───────────────▶ Dialing ───────────────▶ Up ◀──▶ Probing
+//!    ▲  ▲    timer ▲         │ failed    accepted ▲ │          │
+//!    │  └── Backoff ◀────────┘         (from any) ──┘          │ silent: the newcomer takes over
+//!    └────────────────────────────────────────── ended ◀───────┘
+//! ```
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::addr::LogicalAddr;
+use crate::clock::{Millis, millis};
+use crate::config::Config;
+use crate::handshake::Lane;
+use crate::incarnation::Incarnation;
+
+/// How many lanes this version uses: rpc and message.
+pub(crate) const LANES: [Lane; 2] = [Lane::Rpc, Lane::Message];
+
+/// How long a peer may leave a probe unanswered before a newcomer takes over.
+const PROBE_MS: u64 = 500;
+/// How long to wait for the peer's own rpc lane before dialling one beside its message lane.
+const RPC_GRACE_MS: u64 = 200;
+/// A peer that nothing was heard of for this many heartbeats is dead.
+const DEAD_HEARTBEATS: u64 = 3;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Start an attempt to connect.
+    Dial { lane: Lane, attempt: u64 },
+    /// Give the attempt up, whatever it has reached.
+    Abandon { lane: Lane },
+    /// Close the session and make its counts final. No `on_ended` follows.
+    End { lane: Lane, session: u64, cause: Cause },
+    /// Let the newcomer in.
+    Accept { lane: Lane, newcomer: u64 },
+    /// Turn the newcomer away.
+    Refuse { lane: Lane, newcomer: u64, refusal: Denial },
+    /// Send a ping on the lane and say `on_heard` when anything comes back.
+    Probe { lane: Lane },
+    /// Send a ping on the rpc lane.
+    Ping,
+    /// The peer has another incarnation now: nothing of the older one counts any more.
+    Reborn,
+}
+
+/// Why a newcomer is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// We have a session on this lane, or our own dial goes first.
+    Duplicate,
+    /// A later run of the same address is known.
+    Older(Incarnation),
+    /// The peer is not, or no longer, a member.
+    NotAMember,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The connection was closed or reset, or the peer broke a rule.
+    Closed,
+    /// Nothing was heard for three heartbeats.
+    Silent,
+    /// The peer took no byte from its rpc lane for three heartbeats.
+    Stalled,
+    /// The peer came back with a new connection for the lane.
+    Replaced,
+    /// The peer has restarted.
+    Reborn,
+    /// The rpc lane, the pulse of the link, is gone.
+    Pulse,
+    /// Discovery gives the peer another network address.
+    Moved,
+    /// Discovery no longer has the peer.
+    Removed,
+    /// This node stops.
+    Stopped,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the connection was lost",
+            Self::Silent => "nothing was heard of the peer for three heartbeats",
+            Self::Stalled => "the peer took no byte for three heartbeats",
+            Self::Replaced => "the peer has lost the connection and made a new one",
+            Self::Reborn => "the peer has restarted",
+            Self::Pulse => "the rpc lane was lost",
+            Self::Moved => "discovery gives the peer another network address",
+            Self::Removed => "discovery no longer has the peer",
+            Self::Stopped => "this node stops",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LaneState {
+    Idle,
+    Backoff { until: Millis },
+    Dialing { attempt: u64 },
+    Up { session: u64 },
+    Probing { session: u64, newcomer: u64, until: Millis },
+}
+
+/// Times that the machine goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) backoff_min_ms: u64,
+    pub(crate) backoff_max_ms: u64,
+}
+
+impl Times {
+    pub(crate) fn of(config: &Config) -> Self {
+        let at_least_one = |duration: Duration| millis(duration).max(1);
+        Self {
+            heartbeat_ms: at_least_one(config.heartbeat),
+            backoff_min_ms: at_least_one(config.backoff_min),
+            backoff_max_ms: at_least_one(config.backoff_max),
+        }
+    }
+}
+
+/// When something last moved on the link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Signs {
+    /// Last byte from the peer, on any lane.
+    pub(crate) heard: Millis,
+    /// Last byte to the peer on the rpc lane.
+    pub(crate) sent: Millis,
+    /// Since when the rpc lane's writer is stuck; `None` if it is not.
+    pub(crate) stuck_since: Option<Millis>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    me: LogicalAddr,
+    peer: LogicalAddr,
+    times: Times,
+    /// Whether discovery has the peer.
+    is_member: bool,
+    incarnation: Option<Incarnation>,
+    lanes: [LaneState; LANES.len()],
+    /// The peer's own heartbeat, when it is slower than ours.
+    peer_heartbeat_ms: u64,
+    attempts: u64,
+    failures: u32,
+}
+
+impl Machine {
+    pub(crate) fn new(me: LogicalAddr, peer: LogicalAddr, times: Times) -> Self {
+        Self {
+            me,
+            peer,
+            times,
+            is_member: true,
+            incarnation: None,
+            lanes: [LaneState::Idle; LANES.len()],
+            peer_heartbeat_ms: 0,
+            attempts: 0,
+            failures: 0,
+        }
+    }
+
+    /// The peer's incarnation, as it proved or discovery told.
+    pub(crate) const fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// Whether the lane has a session.
+    pub(crate) fn is_up(&self, lane: Lane) -> bool {
+        self.session(lane).is_some()
+    }
+
+    /// Whether any lane has a session or strives for one.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| *lane == LaneState::Idle)
+    }
+
+    fn session(&self, lane: Lane) -> Option<u64> {
+        match self.lanes[lane.index()] {
+            LaneState::Up { session } | LaneState::Probing { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Frames wait on the lane.
+    pub(crate) fn on_demand(&mut self, lane: Lane) -> Vec<Action> {
+        if !self.is_member {
+            return Vec::new();
+        }
+        // The rpc lane is the pulse of the link and comes with the first use of any.
+        let wanted = [Lane::Rpc, lane];
+        let wanted = if lane == Lane::Rpc { &wanted[..1] } else { &wanted[..] };
+        wanted.iter().filter_map(|lane| self.dial(*lane)).collect()
+    }
+
+    fn dial(&mut self, lane: Lane) -> Option<Action> {
+        if self.lanes[lane.index()] != LaneState::Idle {
+            return None;
+        }
+        self.attempts += 1;
+        let attempt = self.attempts;
+        self.lanes[lane.index()] = LaneState::Dialing { attempt };
+        Some(Action::Dial { lane, attempt })
+    }
+
+    /// An attempt has led to a session. `false`: it is not wanted any more; close it.
+    pub(crate) fn on_connected(
+        &mut self,
+        lane: Lane,
+        attempt: u64,
+        session: u64,
+        incarnation: Incarnation,
+        heartbeat_ms: u64,
+    ) -> (bool, Vec<Action>) {
+        let is_older = self.incarnation.is_some_and(|known| incarnation < known);
+        if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
+            return (false, Vec::new());
+        }
+        if is_older || !self.is_member {
+            self.lanes[lane.index()] = LaneState::Idle;
+            return (false, Vec::new());
+        }
+        let actions = self.on_incarnation(incarnation);
+        self.begin(lane, session, heartbeat_ms);
+        (true, actions)
+    }
+
+    /// An attempt has failed. `jitter` is a random number from 0 to 1.
+    pub(crate) fn on_failed(&mut self, lane: Lane, attempt: u64, now: Millis, jitter: f64) {
+        if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
+            return;
+        }
+        let until = now.after(backoff_ms(self.times, self.failures, jitter));
+        self.failures = self.failures.saturating_add(1);
+        self.lanes[lane.index()] = LaneState::Backoff { until };
+    }
+
+    /// Somebody has proved to be the peer and wants the lane.
+    ///
+    /// `last_session` is the session of the lane that it knew last; `is_said` is whether our own
+    /// attempt on the lane has already sent its HELLO.
+    pub(crate) fn on_newcomer(
+        &mut self,
+        lane: Lane,
+        newcomer: u64,
+        claim: Claimed,
+        now: Millis,
+    ) -> Vec<Action> {
+        if !self.is_member {
+            return vec![Action::Refuse { lane, newcomer, refusal: Denial::NotAMember }];
+        }
+        if let Some(known) = self.incarnation
+            && claim.incarnation < known
+        {
+            return vec![Action::Refuse { lane, newcomer, refusal: Denial::Older(known) }];
+        }
+        let mut actions = self.on_incarnation(claim.incarnation);
+        match self.lanes[lane.index()] {
+            LaneState::Idle | LaneState::Backoff { .. } => {
+                actions.push(Action::Accept { lane, newcomer });
+            }
+            LaneState::Dialing { .. } if self.me < self.peer && claim.is_said => {
+                actions.push(Action::Refuse { lane, newcomer, refusal: Denial::Duplicate });
+            }
+            LaneState::Dialing { .. } => {
+                self.lanes[lane.index()] = LaneState::Idle;
+                actions.push(Action::Abandon { lane });
+                actions.push(Action::Accept { lane, newcomer });
+            }
+            LaneState::Up { session } | LaneState::Probing { session, .. }
+                if session == claim.last_session =>
+            {
+                self.turn_away_prober(lane, &mut actions);
+                actions.extend(self.end(lane, Cause::Replaced));
+                actions.push(Action::Accept { lane, newcomer });
+            }
+            LaneState::Up { session } => {
+                let until = now.after(PROBE_MS);
+                self.lanes[lane.index()] = LaneState::Probing { session, newcomer, until };
+                actions.push(Action::Probe { lane });
+            }
+            LaneState::Probing { session, until, .. } => {
+                self.turn_away_prober(lane, &mut actions);
+                self.lanes[lane.index()] = LaneState::Probing { session, newcomer, until };
+            }
+        }
+        actions
+    }
+
+    /// A newcomer that was accepted has its session now.
+    pub(crate) fn on_accepted(&mut self, lane: Lane, session: u64, heartbeat_ms: u64, now: Millis) {
+        self.begin(lane, session, heartbeat_ms);
+        let rpc = &mut self.lanes[Lane::Rpc.index()];
+        if lane != Lane::Rpc && *rpc == LaneState::Idle {
+            // The peer dials its rpc lane as well; ours would only get in its way.
+            *rpc = LaneState::Backoff { until: now.after(RPC_GRACE_MS) };
+        }
+    }
+
+    fn begin(&mut self, lane: Lane, session: u64, heartbeat_ms: u64) {
+        self.failures = 0;
+        self.peer_heartbeat_ms = heartbeat_ms;
+        self.lanes[lane.index()] = LaneState::Up { session };
+    }
+
+    /// Something arrived on the lane after a probe.
+    pub(crate) fn on_heard(&mut self, lane: Lane) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.turn_away_prober(lane, &mut actions);
+        actions
+    }
+
+    fn turn_away_prober(&mut self, lane: Lane, actions: &mut Vec<Action>) {
+        if let LaneState::Probing { session, newcomer, .. } = self.lanes[lane.index()] {
+            self.lanes[lane.index()] = LaneState::Up { session };
+            actions.push(Action::Refuse { lane, newcomer, refusal: Denial::Duplicate });
+        }
+    }
+
+    /// A newcomer that waits for a probe has given up.
+    pub(crate) fn on_newcomer_gone(&mut self, lane: Lane, gone: u64) {
+        if let LaneState::Probing { session, newcomer, .. } = self.lanes[lane.index()]
+            && newcomer == gone
+        {
+            self.lanes[lane.index()] = LaneState::Up { session };
+        }
+    }
+
+    /// The session's connection has ended by itself.
+    pub(crate) fn on_ended(&mut self, lane: Lane, session: u64) -> Vec<Action> {
+        if self.session(lane) != Some(session) {
+            return Vec::new();
+        }
+        self.end(lane, Cause::Closed)
+    }
+
+    /// Ends the lane's session, with all others if it was the pulse; a newcomer that waited for
+    /// just this is let in.
+    fn end(&mut self, lane: Lane, cause: Cause) -> Vec<Action> {
+        let state = std::mem::replace(&mut self.lanes[lane.index()], LaneState::Idle);
+        let (session, newcomer) = match state {
+            LaneState::Up { session } => (session, None),
+            LaneState::Probing { session, newcomer, .. } => (session, Some(newcomer)),
+            other => {
+                self.lanes[lane.index()] = other;
+                return Vec::new();
+            }
+        };
+        // The pulse goes last: then no bounce can be on its way for the others.
+        let mut actions = if lane == Lane::Rpc { self.end_all(Cause::Pulse) } else { Vec::new() };
+        actions.push(Action::End { lane, session, cause });
+        actions.extend(newcomer.map(|newcomer| Action::Accept { lane, newcomer }));
+        actions
+    }
+
+    /// Ends all sessions, the pulse last; newcomers that wait are turned away.
+    fn end_all(&mut self, cause: Cause) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for lane in LANES.into_iter().rev() {
+            self.turn_away_prober(lane, &mut actions);
+            if let LaneState::Up { session } = self.lanes[lane.index()] {
+                self.lanes[lane.index()] = LaneState::Idle;
+                actions.push(Action::End { lane, session, cause });
+            }
+        }
+        actions
+    }
+
+    fn abandon_all(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for lane in LANES {
+            if let LaneState::Dialing { .. } = self.lanes[lane.index()] {
+                actions.push(Action::Abandon { lane });
+            }
+            if self.session(lane).is_none() {
+                self.lanes[lane.index()] = LaneState::Idle;
+            }
+        }
+        self.failures = 0;
+        actions
+    }
+
+    /// Discovery or a proof names an incarnation of the peer.
+    pub(crate) fn on_incarnation(&mut self, incarnation: Incarnation) -> Vec<Action> {
+        match self.incarnation {
+            Some(known) if incarnation <= known => Vec::new(),
+            Some(_) => {
+                self.incarnation = Some(incarnation);
+                let mut actions = self.end_all(Cause::Reborn);
+                actions.push(Action::Reborn);
+                actions
+            }
+            None => {
+                self.incarnation = Some(incarnation);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Discovery gives the peer another network address: what leads to the old one is over.
+    pub(crate) fn on_moved(&mut self) -> Vec<Action> {
+        self.is_member = true;
+        let mut actions = self.end_all(Cause::Moved);
+        actions.extend(self.abandon_all());
+        actions
+    }
+
+    /// Discovery no longer has the peer: sessions go on until they end, but nothing new begins.
+    pub(crate) fn on_retired(&mut self) -> Vec<Action> {
+        self.is_member = false;
+        self.abandon_all()
+    }
+
+    /// The link is closed for good.
+    pub(crate) fn on_closed(&mut self, cause: Cause) -> Vec<Action> {
+        self.is_member = false;
+        let mut actions = self.end_all(cause);
+        actions.extend(self.abandon_all());
+        actions
+    }
+
+    /// Time has passed. `demand` is which lanes have frames that wait.
+    pub(crate) fn on_timer(
+        &mut self,
+        now: Millis,
+        signs: Signs,
+        demand: [bool; LANES.len()],
+    ) -> Vec<Action> {
+        let mut actions = self.check_pulse(now, signs);
+        for lane in LANES {
+            match self.lanes[lane.index()] {
+                LaneState::Probing { until, .. } if until <= now => {
+                    actions.extend(self.end(lane, Cause::Silent));
+                }
+                LaneState::Backoff { until } if until <= now => {
+                    self.lanes[lane.index()] = LaneState::Idle;
+                }
+                _ => {}
+            }
+        }
+        for lane in LANES {
+            let is_pulse_missing = lane != Lane::Rpc && self.is_up(lane);
+            if demand[lane.index()] || is_pulse_missing {
+                actions.extend(self.on_demand(lane));
+            }
+        }
+        actions
+    }
+
+    fn check_pulse(&mut self, now: Millis, signs: Signs) -> Vec<Action> {
+        if !LANES.iter().any(|lane| self.is_up(*lane)) {
+            return Vec::new();
+        }
+        if self.dead_at(signs) <= now {
+            return self.end_all(Cause::Silent);
+        }
+        if !self.is_up(Lane::Rpc) {
+            return Vec::new();
+        }
+        if signs.stuck_since.is_some_and(|since| now.since(since) >= self.dead_ms()) {
+            return self.end_all(Cause::Stalled);
+        }
+        if now.since(signs.sent) >= self.times.heartbeat_ms {
+            return vec![Action::Ping];
+        }
+        Vec::new()
+    }
+
+    fn dead_ms(&self) -> u64 {
+        DEAD_HEARTBEATS * self.times.heartbeat_ms.max(self.peer_heartbeat_ms)
+    }
+
+    fn dead_at(&self, signs: Signs) -> Millis {
+        signs.heard.after(self.dead_ms())
+    }
+
+    /// When `on_timer` is to be called next; [`Millis::NEVER`] if nothing is due by itself.
+    pub(crate) fn next_timer(&self, signs: Signs) -> Millis {
+        let mut next = Millis::NEVER;
+        for lane in LANES {
+            next = next.min(match self.lanes[lane.index()] {
+                LaneState::Backoff { until } | LaneState::Probing { until, .. } => until,
+                _ => Millis::NEVER,
+            });
+            if self.is_up(lane) {
+                next = next.min(self.dead_at(signs));
+            }
+        }
+        if self.is_up(Lane::Rpc) {
+            next = next.min(signs.sent.after(self.times.heartbeat_ms));
+            if let Some(since) = signs.stuck_since {
+                next = next.min(since.after(self.dead_ms()));
+            }
+        }
+        next
+    }
+}
+
+/// What somebody who wants a lane has said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) incarnation: Incarnation,
+    /// The last session of the lane that it knows; 0: none.
+    pub(crate) last_session: u64,
+    /// Whether our own attempt on the lane has already sent its HELLO.
+    pub(crate) is_said: bool,
+}
+
+/// Full jitter: somewhere between nothing and a bound that doubles with each failure. See Marc
+/// Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+fn backoff_ms(times: Times, failures: u32, jitter: f64) -> u64 {
+    let bound =
+        times.backoff_min_ms.saturating_mul(1 << failures.min(16)).min(times.backoff_max_ms);
+    let bound = Duration::from_millis(bound);
+    millis(bound.mul_f64(jitter.clamp(0.0, 1.0))).max(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! One-way messages: sending them, handing them to their handlers, and what comes back.
+
+mod inbound;
+mod outbound;
+
+pub(crate) use inbound::{Handlers, Messages, Registered, Shared, bytes_handler, typed_handler};
+pub(crate) use outbound::{Notices, Raw, Sender};

@@ -1,0 +1,252 @@
+//! Messages that arrive: one sender's are handled one after another, different senders' side by
+//! side. The reader of the lane waits for the handler; that is the backpressure.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::clock::Millis;
+use crate::context::{Bounced, Context, Origin, Source, bounce};
+use crate::link::{Flow, PutError, Session, Violation};
+use crate::name::{Message, MessageId};
+use crate::wire::{Extension, Frame, Reason};
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Gives no future for bytes that do not decode.
+type Handler = Box<dyn Fn(Context, Bytes) -> Option<Running> + Send + Sync>;
+
+/// The message handlers of a node, by id.
+pub(crate) type Handlers = HashMap<MessageId, Registered>;
+
+/// A handler, and the name of what it is for.
+pub(crate) struct Registered {
+    pub(crate) name: String,
+    start: Handler,
+}
+
+/// A handler for messages of one type.
+pub(crate) fn typed_handler<M, H, F>(handler: H) -> Registered
+where
+    M: Message,
+    H: Fn(Context, M) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let start = move |context, body| -> Option<Running> {
+        let message = M::decode(body).ok()?;
+        let handler = Arc::clone(&handler);
+        Some(Box::pin(async move { handler(context, message).await }))
+    };
+    Registered { name: M::NAME.to_owned(), start: Box::new(start) }
+}
+
+/// A handler for bytes as they are.
+pub(crate) fn bytes_handler<H, F>(id: MessageId, handler: H) -> Registered
+where
+    H: Fn(Context, Bytes) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let start = move |context, body| -> Option<Running> {
+        let handler = Arc::clone(&handler);
+        Some(Box::pin(async move { handler(context, body).await }))
+    };
+    Registered { name: format!("bytes with id {id}"), start: Box::new(start) }
+}
+
+/// What the message lanes of a node share.
+pub(crate) struct Shared {
+    handlers: Handlers,
+}
+
+/// Takes the messages of one session.
+pub(crate) struct Messages {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    node: Arc<dyn Any + Send + Sync>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Waits for its turn: a handler of an earlier session may still be at work.
+    Queued(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>, Option<Frame>),
+    Idle(OwnedMutexGuard<()>),
+    Handling(OwnedMutexGuard<()>, Handling),
+    /// Only while it changes.
+    Moving,
+}
+
+impl Shared {
+    pub(crate) fn new(handlers: Handlers) -> Arc<Self> {
+        Arc::new(Self { handlers })
+    }
+}
+
+impl Messages {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        session: Arc<Session>,
+        source: &Source,
+        node: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        let turn = Arc::clone(&source.turn);
+        let stage = match Arc::clone(&turn).try_lock_owned() {
+            Ok(turn) => Stage::Idle(turn),
+            Err(_) => Stage::Queued(Box::pin(turn.lock_owned()), None),
+        };
+        Self { shared, session, node, stage }
+    }
+
+    /// Takes a message that has arrived.
+    pub(crate) fn on_message(&mut self, frame: Frame) -> Result<Flow, Violation> {
+        match std::mem::replace(&mut self.stage, Stage::Moving) {
+            Stage::Idle(turn) => {
+                self.stage = Stage::Idle(turn);
+                self.handle(frame)
+            }
+            Stage::Queued(turn, None) => {
+                self.stage = Stage::Queued(turn, Some(frame));
+                Ok(Flow::Wait)
+            }
+            stage => {
+                self.stage = stage;
+                Err(Violation("a message came out of turn".to_owned()))
+            }
+        }
+    }
+
+    /// Whether the next message may come.
+    pub(crate) fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        loop {
+            match &mut self.stage {
+                Stage::Queued(turn, frame) => {
+                    let Poll::Ready(turn) = turn.as_mut().poll(cx) else { return Poll::Pending };
+                    let frame = frame.take();
+                    self.stage = Stage::Idle(turn);
+                    if let Some(frame) = frame {
+                        self.handle(frame)?;
+                    }
+                }
+                Stage::Handling(_, handling) => {
+                    if Pin::new(handling).poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    if let Stage::Handling(turn, _) =
+                        std::mem::replace(&mut self.stage, Stage::Moving)
+                    {
+                        self.stage = Stage::Idle(turn);
+                    }
+                }
+                Stage::Idle(_) | Stage::Moving => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Starts the message's handler, in turn.
+    fn handle(&mut self, frame: Frame) -> Result<Flow, Violation> {
+        let Frame { header, extension, body } = frame;
+        let id = header.id;
+        let refuse = |reason| {
+            let bounced = Bounced { kind: header.kind, id, subject: id, seq: header.seq };
+            bounce(&self.session, bounced, reason).map(|()| Flow::Next).map_err(overflow)
+        };
+        if header.time_left == 0 {
+            return refuse(Reason::Expired);
+        }
+        let Some(registered) = self.shared.handlers.get(&MessageId::new(id)) else {
+            return refuse(Reason::UnknownMessage);
+        };
+        if !extension.is_empty() && Extension::read(&extension).is_err() {
+            return refuse(Reason::Extension);
+        }
+        let home = &self.session.link.home;
+        let context = Context::new(Origin {
+            peer: header.from,
+            clock: home.clock,
+            deadline: Millis::NEVER,
+            extension,
+            answer: None,
+            node: Arc::clone(&self.node),
+        });
+        let Some(running) = (registered.start)(context.clone(), body) else {
+            return refuse(Reason::Malformed);
+        };
+        if !self.session.count_handled() {
+            // The session is over: its account says that this one did not arrive.
+            return Ok(Flow::Wait);
+        }
+        home.counters.handled.add(1);
+        home.begin_handling();
+        let session = Arc::clone(&self.session);
+        let mut handling = Handling { running: Some(running), context, session, id };
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        if Pin::new(&mut handling).poll(&mut cx).is_ready() {
+            return Ok(Flow::Next);
+        }
+        if let Stage::Idle(turn) = std::mem::replace(&mut self.stage, Stage::Moving) {
+            self.stage = Stage::Handling(turn, handling);
+        }
+        Ok(Flow::Wait)
+    }
+
+    /// The session is over. A handler at work finishes, and only then the next session's begin.
+    pub(crate) fn on_end(self) {
+        if let Stage::Handling(turn, handling) = self.stage {
+            let tasks = self.session.link.home.tasks.clone();
+            tasks.spawn(async move {
+                handling.await;
+                drop(turn);
+            });
+        }
+    }
+}
+
+fn overflow(_: PutError) -> Violation {
+    Violation("the peer does not take what is sent to it".to_owned())
+}
+
+/// A handler at work: its panics stay its own, and what it calls inherits its context.
+struct Handling {
+    running: Option<Running>,
+    context: Context,
+    session: Arc<Session>,
+    id: u64,
+}
+
+impl Handling {
+    fn on_panic(&mut self) {
+        self.running = None;
+        self.session.link.home.counters.panics.add(1);
+        tracing::error!(message = %MessageId::new(self.id), peer = %self.context.peer(), "message handler panicked");
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.session.link.home.end_handling();
+    }
+}
+
+impl Future for Handling {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(running) = &mut this.running else { return Poll::Ready(()) };
+        let context = &this.context;
+        match catch_unwind(AssertUnwindSafe(|| context.enter(|| running.as_mut().poll(cx)))) {
+            Ok(poll) => poll,
+            Err(_) => {
+                this.on_panic();
+                Poll::Ready(())
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The only door to sockets.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::time::timeout;
+
+/// How many connections the kernel holds for a listener that is busy.
+const BACKLOG: u32 = 1024;
+
+/// Binds a listener; `is_allowed` is asked about each address first.
+pub(crate) async fn bind(
+    address: &str,
+    is_allowed: impl Fn(IpAddr) -> bool,
+) -> Result<TcpListener, BindError> {
+    let mut last = BindError::Io(io::Error::new(io::ErrorKind::NotFound, "no address"));
+    for address in lookup_host(address).await.map_err(BindError::Io)? {
+        if !is_allowed(address.ip()) {
+            last = BindError::NotAllowed(address);
+            continue;
+        }
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = BindError::Io(error),
+        }
+    }
+    Err(last)
+}
+
+/// Why no socket was bound.
+#[derive(Debug)]
+pub(crate) enum BindError {
+    /// Without a key only loopback is listened on.
+    NotAllowed(SocketAddr),
+    Io(io::Error),
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()?
+    } else {
+        tokio::net::TcpSocket::new_v6()?
+    };
+    // A node that comes back must not wait for the connections of its last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Resolves and connects, all within `limit`; `is_allowed` is asked about each address first.
+pub(crate) async fn connect(
+    network: &str,
+    limit: Duration,
+    is_allowed: impl Fn(IpAddr) -> bool,
+) -> Result<TcpStream, ConnectError> {
+    let attempt = async {
+        let mut last = ConnectError::NoAddress;
+        for address in lookup_host(network).await.map_err(ConnectError::Resolve)? {
+            if !is_allowed(address.ip()) {
+                last = ConnectError::NotLoopback(address);
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = ConnectError::Io(error),
+            }
+        }
+        Err(last)
+    };
+    timeout(limit, attempt).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+}
+
+/// Sets what each connection of a link has: no delay, and for the rpc lane, whose reader never
+/// pauses, an end to unacknowledged data after `dead`.
+pub(crate) fn tune(stream: &TcpStream, dead: Option<Duration>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    if dead.is_some() {
+        SockRef::from(stream).set_tcp_user_timeout(dead)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _: (SockRef<'_>, _) = (SockRef::from(stream), dead);
+    Ok(())
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The name does not resolve.
+    #[error("its host name does not resolve: {0}")]
+    Resolve(io::Error),
+    /// The name resolves to nothing.
+    #[error("its host name has no address")]
+    NoAddress,
+    /// Without a key only loopback is dialled.
+    #[error(
+        "{0} is not a loopback address and this node has no cluster key; \
+         give the builder `.key(…)`, or set `config.insecure_remote` on a trusted network"
+    )]
+    NotLoopback(SocketAddr),
+    /// Nobody listens, or nothing gets through.
+    #[error("{0}")]
+    Io(io::Error),
+    /// It took too long.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+}

@@ -1,0 +1,259 @@
+//! The facade: what users hold in their hands.
+
+mod builder;
+mod membership;
+mod stop;
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use builder::{Builder, IntoAddr, StartError};
+pub use stop::{Report, StopCause};
+
+use crate::addr::LogicalAddr;
+use crate::context::Context;
+use crate::discovery::{Discovery, Member};
+use crate::dispatch::Dispatch;
+use crate::error::SendError;
+use crate::incarnation::Incarnation;
+use crate::link::Home;
+use crate::messaging::{Raw, Sender};
+use crate::metrics::Stats;
+use crate::name::{Message, MessageId, Method};
+use crate::router::Router;
+use crate::rpc::{Caller, Request, Target};
+use crate::wire::Reason;
+
+/// This process's endpoint in the cluster: it calls, sends, and serves under its address.
+///
+/// Cheap to clone. Several nodes may run in one process. When the last handle is dropped, the node
+/// stops at once; [`Node::shutdown`] lets it finish first.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+    /// Stops the node when the last handle goes.
+    _guard: Option<Arc<Guard>>,
+}
+
+pub(crate) struct Inner {
+    home: Arc<Home>,
+    router: Arc<Router>,
+    caller: Arc<Caller>,
+    sender: Sender,
+    dispatch: Arc<Dispatch>,
+    discovery: Arc<dyn Discovery>,
+    labels: Vec<(String, String)>,
+    local_addr: SocketAddr,
+    /// Why the node stops, once it does.
+    stopping: watch::Sender<Option<StopCause>>,
+    /// Everything has ended.
+    stopped: CancellationToken,
+    guard: Weak<Guard>,
+}
+
+impl Inner {
+    /// This, as those who keep it hold it.
+    fn this(&self) -> Option<Arc<Self>> {
+        self.dispatch.node.upgrade()?.downcast().ok()
+    }
+}
+
+struct Guard(Arc<Home>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
+
+impl Node {
+    /// Begins the making of a node with this address: a [`LogicalAddr`], or a text such as `1.2.3`.
+    pub fn builder(address: impl IntoAddr) -> Builder {
+        Builder::new(address)
+    }
+
+    fn new(inner: Arc<Inner>) -> Self {
+        let guard = inner.guard.upgrade();
+        Self { inner, _guard: guard }
+    }
+
+    /// The node's address.
+    #[must_use]
+    pub fn address(&self) -> LogicalAddr {
+        self.inner.home.me
+    }
+
+    /// This run of the node.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.home.incarnation()
+    }
+
+    /// The network address that it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local_addr
+    }
+
+    /// Calls a method: a [`Request`] to be awaited. Generated code has a function for each method
+    /// that does this.
+    pub fn call<Q, R>(
+        &self,
+        to: impl Into<Target>,
+        method: Method<Q, R>,
+        message: Q,
+    ) -> Request<'_, Q, R>
+    where
+        Q: prost::Message,
+        R: prost::Message + Default,
+    {
+        Request::new(&self.inner.caller, to.into(), method, message)
+    }
+
+    /// Sends a message. `Ok` says that it waits in the bounded outbox of a link that is up or being
+    /// dialled; what becomes of it, if it does not arrive, goes to
+    /// [`Builder::on_undeliverable`]. While the lane is full it waits, until the message's deadline:
+    /// [`crate::Config::message_timeout`], or what is left of the handler's.
+    ///
+    /// Messages of one node to another are handled in the order in which they were accepted.
+    ///
+    /// # Errors
+    ///
+    /// When it was not accepted; nothing was sent then. [`Reason::Full`] after the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, nothing was sent.
+    pub async fn send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
+        self.check_sending(to)?;
+        self.inner.sender.send(to, M::ID, message).await
+    }
+
+    /// Sends a message without ever waiting; preferred inside message handlers, which hold up
+    /// their sender while they wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::send`]; [`Reason::Full`] at once.
+    pub fn try_send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
+        self.check_sending(to)?;
+        self.inner.sender.try_send(to, M::ID, message)
+    }
+
+    /// Sends bytes as a message; for everything else see [`Node::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, nothing was sent.
+    pub async fn send_bytes(
+        &self,
+        to: LogicalAddr,
+        id: MessageId,
+        bytes: &Bytes,
+    ) -> Result<(), SendError> {
+        self.check_sending(to)?;
+        self.inner.sender.send(to, id, &Raw(bytes)).await
+    }
+
+    /// Sends bytes as a message without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::try_send`].
+    pub fn try_send_bytes(
+        &self,
+        to: LogicalAddr,
+        id: MessageId,
+        bytes: &Bytes,
+    ) -> Result<(), SendError> {
+        self.check_sending(to)?;
+        self.inner.sender.try_send(to, id, &Raw(bytes))
+    }
+
+    /// A node that drains takes nothing new, but lets handlers at work finish what they do.
+    fn check_sending(&self, to: LogicalAddr) -> Result<(), SendError> {
+        if self.inner.stopping.borrow().is_some() && Context::current().is_none() {
+            return Err(SendError { to, reason: Reason::Draining, detail: String::new() });
+        }
+        Ok(())
+    }
+
+    /// The members that discovery knows and this node may see, by type and then by address.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.inner.router.table().members().map(|member| (**member).clone()).collect()
+    }
+
+    /// What the node has counted since it started.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.home.counters.stats()
+    }
+
+    /// How many messages and notifications came back, by reason; only those above 0.
+    #[must_use]
+    pub fn bounced_by_reason(&self) -> Vec<(Reason, u64)> {
+        self.inner.home.counters.bounced_by.all()
+    }
+
+    /// Waits until the node has stopped, and says why it did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn stopped(&self) -> StopCause {
+        self.inner.stopped.cancelled().await;
+        self.inner.stopping.borrow().clone().unwrap_or(StopCause::Dropped)
+    }
+
+    /// Stops the node in good order: it becomes unavailable in discovery and tells its peers, takes
+    /// nothing new, finishes the requests and messages that it has, writes what waits, and closes.
+    /// After `within`, what is not done is abandoned; the report says how much that was.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the node goes on stopping.
+    pub async fn shutdown(&self, within: Duration) -> Report {
+        stop::shutdown(Arc::clone(&self.inner), StopCause::Asked, within).await
+    }
+}
+
+impl Context {
+    /// The node that handles this, for calls and messages of its own.
+    ///
+    /// # Panics
+    ///
+    /// Never: a context is made by a node only.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        let node: Arc<dyn Any + Send + Sync> = Arc::clone(self.home());
+        #[expect(clippy::panic, reason = "a context is made by a node only")]
+        match node.downcast::<Inner>() {
+            Ok(inner) => Node::new(inner),
+            Err(_) => panic!("a context without a node"),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("home", &self.home).finish_non_exhaustive()
+    }
+}

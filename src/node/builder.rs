@@ -1,0 +1,442 @@
+//! Assembly: everything is registered here, before the node starts.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::membership::{self, Membership};
+use super::{Guard, Inner, Node, stop};
+use crate::addr::{AddrError, LogicalAddr};
+use crate::config::{ClusterKey, Config};
+use crate::context::Context;
+use crate::discovery::{Discovery, DiscoveryError};
+use crate::dispatch::Dispatch;
+use crate::error::{Status, Undeliverable};
+use crate::incarnation::Incarnation;
+use crate::link::{Door, Home, Upper};
+use crate::messaging::{Handlers, Notices, Sender, Shared, bytes_handler, typed_handler};
+use crate::name::{Message, MessageId, Method};
+use crate::net;
+use crate::router::Router;
+use crate::rpc::{Caller, Limit, Methods, Pending, Server, erase};
+
+/// How long a node waits for its first word from discovery.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+
+/// What a node is made of. Made by [`Node::builder`]; nothing happens before
+/// [`Builder::start`].
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    address: Result<LogicalAddr, AddrError>,
+    config: Config,
+    keys: Vec<ClusterKey>,
+    discovery: Option<Arc<dyn Discovery>>,
+    listen: Listen,
+    labels: Vec<(String, String)>,
+    methods: Methods,
+    messages: Handlers,
+    limits: Vec<(String, Limit)>,
+    clashes: Vec<Clash>,
+    on_undeliverable: Option<Box<dyn Fn(Undeliverable) + Send + Sync>>,
+}
+
+enum Listen {
+    /// On the network address that discovery has for the node.
+    Advertised,
+    Address(String),
+    Bound(io::Result<TcpListener>),
+}
+
+/// Two handlers for one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Clash {
+    id: u64,
+    first: String,
+    second: String,
+}
+
+/// What can be the address of a node: a [`LogicalAddr`], or text.
+pub trait IntoAddr {
+    /// The address.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    fn into_addr(self) -> Result<LogicalAddr, AddrError>;
+}
+
+impl IntoAddr for LogicalAddr {
+    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
+        Ok(self)
+    }
+}
+
+impl IntoAddr for &str {
+    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
+        self.parse()
+    }
+}
+
+impl IntoAddr for String {
+    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
+        self.parse()
+    }
+}
+
+impl IntoAddr for &String {
+    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
+        self.parse()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(address: impl IntoAddr) -> Self {
+        Self {
+            address: address.into_addr(),
+            config: Config::default(),
+            keys: Vec::new(),
+            discovery: None,
+            listen: Listen::Advertised,
+            labels: Vec::new(),
+            methods: HashMap::new(),
+            messages: HashMap::new(),
+            limits: Vec::new(),
+            clashes: Vec::new(),
+            on_undeliverable: None,
+        }
+    }
+
+    /// Where the node learns of its peers. Without one it does not start.
+    pub fn discovery(mut self, discovery: impl Discovery + 'static) -> Self {
+        self.discovery = Some(Arc::new(discovery));
+        self
+    }
+
+    /// Limits and times, instead of the defaults.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds a cluster key. The first is the one offered; all are accepted. Without any, the node
+    /// speaks on loopback only.
+    pub fn key(mut self, key: ClusterKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Listens on this address, `host:port`, instead of the one that discovery has for the node.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Listen::Address(address.into());
+        self
+    }
+
+    /// Listens on a socket that is bound already: bind port 0, put the port into discovery, start.
+    pub fn listener(mut self, listener: std::net::TcpListener) -> Self {
+        let listener =
+            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        self.listen = Listen::Bound(listener);
+        self
+    }
+
+    /// Adds a label that the node announces about itself, such as its version, zone or weight.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// Serves a method. A handler is polled once where the request arrives, so up to its first wait
+    /// it must not block; it goes on in a task of its own.
+    pub fn on_call<Q, R, H, F>(mut self, method: Method<Q, R>, handler: H) -> Self
+    where
+        Q: prost::Message + Default + 'static,
+        R: prost::Message + 'static,
+        H: Fn(Context, Q) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<R, Status>> + Send + 'static,
+    {
+        let (id, second) = (method.id(), method.name());
+        match self.methods.get(&id) {
+            Some(first) => {
+                let (first, second) = (first.name.to_owned(), second.to_owned());
+                self.clashes.push(Clash { id, first, second });
+            }
+            None => {
+                self.methods.insert(id, erase(second, handler));
+            }
+        }
+        self
+    }
+
+    /// Limits a method, by its full name; clones of one limit share its count.
+    pub fn limit(mut self, method: impl Into<String>, limit: Limit) -> Self {
+        self.limits.push((method.into(), limit));
+        self
+    }
+
+    /// Handles messages of a type. The messages of one sender are handled one after another: while
+    /// a handler waits, its sender's next message does.
+    pub fn on_message<M, H, F>(self, handler: H) -> Self
+    where
+        M: Message,
+        H: Fn(Context, M) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.handle(M::ID, typed_handler(handler))
+    }
+
+    /// Handles messages that are bytes, by their id. The bytes are a slice of the read buffer: one
+    /// kept for long keeps the whole buffer (up to 128 KiB more than itself).
+    pub fn on_bytes<H, F>(self, id: MessageId, handler: H) -> Self
+    where
+        H: Fn(Context, Bytes) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.handle(id, bytes_handler(id, handler))
+    }
+
+    fn handle(mut self, id: MessageId, handler: crate::messaging::Registered) -> Self {
+        match self.messages.get(&id) {
+            Some(first) => {
+                let (first, second) = (first.name.clone(), handler.name);
+                self.clashes.push(Clash { id: id.get(), first, second });
+            }
+            None => {
+                self.messages.insert(id, handler);
+            }
+        }
+        self
+    }
+
+    /// Hears of messages that were accepted and did not reach a handler. Called from the node's own
+    /// tasks: it must not block.
+    pub fn on_undeliverable(
+        mut self,
+        told: impl Fn(Undeliverable) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_undeliverable = Some(Box::new(told));
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    ///
+    /// At once, with what to do about it: when the address or the config is wrong, two handlers
+    /// clash, discovery cannot be asked or does not have this address, or the socket cannot be
+    /// bound.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the node has not started.
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        let me = self.address.clone()?;
+        self.check()?;
+        let discovery = self.discovery.take().ok_or(StartError::NoDiscovery)?;
+        let incarnation = new_incarnation()?;
+        let mut membership = Membership::new(me, Arc::clone(&discovery));
+        timeout(FIRST_WORD, membership.first())
+            .await
+            .map_err(|_| StartError::DiscoverySilent(FIRST_WORD))??;
+        let Some(member) = membership.me() else { return Err(StartError::NotAMember(me)) };
+        let advertised = member.network.clone();
+        let keys = std::mem::take(&mut self.keys);
+        let config = self.config.clone();
+        let home = Home::new(me, incarnation, config, &keys, random_seed()?)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        let home = Arc::new(home);
+        let listener = self.bind(&home, &advertised).await?;
+        let local_addr = listener.local_addr().map_err(StartError::Listener)?;
+        if !home.is_allowed(local_addr.ip()) {
+            return Err(StartError::NotLoopback(local_addr));
+        }
+        let node = self.assemble(home, discovery, membership.table(), local_addr);
+        membership::announce(&node.inner, true).await?;
+        run(&node, listener, membership);
+        Ok(node)
+    }
+
+    fn check(&mut self) -> Result<(), StartError> {
+        if let Some(Clash { id, first, second }) = self.clashes.first().cloned() {
+            return Err(StartError::Clash { id, first, second });
+        }
+        for (name, limit) in std::mem::take(&mut self.limits) {
+            let method = self.methods.values_mut().find(|method| method.name == name);
+            method.ok_or(StartError::LimitOnNothing(name))?.limit = Some(limit);
+        }
+        self.config.check().map_err(StartError::Config)
+    }
+
+    async fn bind(&mut self, home: &Home, advertised: &str) -> Result<TcpListener, StartError> {
+        let bind = |address: String| async move {
+            net::bind(&address, |ip| home.is_allowed(ip)).await.map_err(|error| match error {
+                net::BindError::NotAllowed(address) => StartError::NotLoopback(address),
+                net::BindError::Io(error) => StartError::Bind { address, error },
+            })
+        };
+        match std::mem::replace(&mut self.listen, Listen::Advertised) {
+            Listen::Advertised => bind(advertised.to_owned()).await,
+            Listen::Address(address) => bind(address).await,
+            Listen::Bound(listener) => listener.map_err(StartError::Listener),
+        }
+    }
+
+    fn assemble(
+        self,
+        home: Arc<Home>,
+        discovery: Arc<dyn Discovery>,
+        table: crate::routing::Table,
+        local_addr: SocketAddr,
+    ) -> Node {
+        let router = Arc::new(Router::new(Arc::clone(&home)));
+        router.set_table(table);
+        let pending = Pending::new();
+        let caller = Caller { home: Arc::clone(&home), router: Arc::clone(&router), pending };
+        let caller = Arc::new(caller);
+        let server = Arc::new(Server::new(self.methods));
+        let messages = Shared::new(self.messages);
+        let notices = Arc::new(Notices::new(Arc::clone(&home), self.on_undeliverable));
+        let guard = Arc::new(Guard(Arc::clone(&home)));
+        let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
+            let node: Weak<dyn Any + Send + Sync> = inner.clone();
+            let superseded = inner.clone();
+            let dispatch = Arc::new(Dispatch {
+                home: Arc::clone(&home),
+                router: Arc::clone(&router),
+                caller: Arc::clone(&caller),
+                server,
+                messages,
+                notices,
+                sources: Mutex::default(),
+                node,
+                on_superseded: Box::new(move |newer| {
+                    superseded.upgrade().is_some_and(|inner| stop::on_superseded(&inner, newer))
+                }),
+            });
+            let upper: Arc<dyn Upper> = Arc::<Dispatch>::clone(&dispatch);
+            home.hand_over(Arc::downgrade(&upper));
+            Inner {
+                sender: Sender { home: Arc::clone(&home), router: Arc::clone(&router) },
+                home,
+                router,
+                caller,
+                dispatch,
+                discovery,
+                labels: self.labels,
+                local_addr,
+                stopping: watch::Sender::new(None),
+                stopped: CancellationToken::new(),
+                guard: Arc::downgrade(&guard),
+            }
+        });
+        Node { inner, _guard: Some(guard) }
+    }
+}
+
+/// Starts the node's own tasks.
+fn run(node: &Node, listener: TcpListener, membership: Membership) {
+    let inner = &node.inner;
+    let home = &inner.home;
+    let door = Door::new(Arc::clone(home));
+    home.tasks.spawn(door.open(listener));
+    let (stop, caller, clock) = (home.stop.clone(), Arc::clone(&inner.caller), home.clock);
+    home.tasks.spawn(async move {
+        stop.run_until_cancelled(caller.pending.watch_deadlines(clock)).await;
+    });
+    home.tasks.spawn(membership.follow(Arc::clone(inner)));
+    home.tasks.spawn(membership::keep_announcing(Arc::clone(inner)));
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        inner.home.stop.cancelled().await;
+        stop::finish(&inner).await;
+    });
+    tracing::info!(node = %home.me, incarnation = %home.incarnation(), "node started");
+}
+
+fn random_seed() -> Result<u64, StartError> {
+    SysRng.try_next_u64().map_err(|error| StartError::Random(error.to_string()))
+}
+
+fn new_incarnation() -> Result<Incarnation, StartError> {
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "22 random bits are wanted")]
+    let random = random_seed()? as u32;
+    Ok(Incarnation::from_start(crate::clock::millis(since), random))
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address of the node is none.
+    #[error(transparent)]
+    Address(#[from] AddrError),
+    /// A field of the config is out of its range, or does not fit another.
+    #[error("config: {0}")]
+    Config(String),
+    /// Two handlers are for the same method or message, or their names have the same hash.
+    #[error("{first} and {second} have the same id {id:#x}: register one, or give one another id")]
+    Clash {
+        /// The id.
+        id: u64,
+        /// The name registered first.
+        first: String,
+        /// The name registered second.
+        second: String,
+    },
+    /// A limit is for a method that is not served.
+    #[error("a limit is set on {0}, which is not served here")]
+    LimitOnNothing(String),
+    /// There is no discovery.
+    #[error("a node needs to know its peers: give the builder `.discovery(…)`")]
+    NoDiscovery,
+    /// Discovery cannot be asked, or refuses the node.
+    #[error("discovery: {0}")]
+    Discovery(#[from] DiscoveryError),
+    /// Discovery does not answer.
+    #[error("discovery said nothing within {0:?}")]
+    DiscoverySilent(Duration),
+    /// Discovery has no such member.
+    #[error("{0} is not in discovery: add it there before the node starts")]
+    NotAMember(LogicalAddr),
+    /// The socket cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The listener that was given is of no use.
+    #[error("the listener given is of no use: {0}")]
+    Listener(io::Error),
+    /// Without a key only loopback is listened on.
+    #[error(
+        "{0} is not a loopback address and this node has no cluster key; \
+         give the builder `.key(…)`, or set `config.insecure_remote` on a trusted network"
+    )]
+    NotLoopback(SocketAddr),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(String),
+}

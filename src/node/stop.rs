@@ -1,0 +1,162 @@
+//! How a node ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{Inner, membership};
+use crate::clock::Millis;
+use crate::incarnation::Incarnation;
+
+/// How long after its start a node takes a later incarnation than its own for a sign that its clock
+/// is behind, and not that it has a successor.
+const YOUNG_MS: u64 = 5_000;
+/// How often a stopping node looks whether it is done.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long the last word to discovery may take.
+const WITHDRAW: Duration = Duration::from_secs(1);
+/// How long the tasks of a node may take to end after everything is closed.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Why a node stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopCause {
+    /// `shutdown` was called.
+    #[error("it was asked to")]
+    Asked,
+    /// The last handle was dropped.
+    #[error("the last handle to it was dropped")]
+    Dropped,
+    /// Discovery no longer has the node.
+    #[error("it was removed from discovery")]
+    Removed,
+    /// Discovery gives the node another network address.
+    #[error("discovery gives it another network address")]
+    Moved,
+    /// A later run of the same address is known.
+    #[error("a later run of its address, {0}, has taken its place")]
+    Superseded(Incarnation),
+}
+
+/// What a node that stopped had to give up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Requests whose handlers were still at work.
+    pub requests_abandoned: u64,
+    /// Calls of this node that still waited for a reply.
+    pub calls_abandoned: u64,
+    /// Peers to which frames still waited to be written.
+    pub links_unwritten: u64,
+}
+
+impl Report {
+    /// Whether everything was finished.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A later run of this node's address is known to a peer or to discovery. `true`: the node goes on
+/// as a later one still.
+pub(super) fn on_superseded(inner: &Inner, newer: Incarnation) -> bool {
+    let home = &inner.home;
+    if newer < home.incarnation() {
+        return true;
+    }
+    let is_young = home.clock.now() < Millis(YOUNG_MS);
+    if is_young && home.take_over(newer.next()) {
+        tracing::warn!(
+            node = %home.me, %newer,
+            "a later run of this node is known: the clock of this machine is behind; going on as a later one"
+        );
+        return true;
+    }
+    if let Some(inner) = inner.this() {
+        begin(&inner, StopCause::Superseded(newer));
+    }
+    false
+}
+
+/// Stops the node in good order, in a task of its own.
+pub(super) fn begin(inner: &Arc<Inner>, cause: StopCause) {
+    tracing::warn!(node = %inner.home.me, %cause, "node stops by itself");
+    let within = inner.home.config.stop_timeout;
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move { shutdown(inner, cause, within).await });
+}
+
+/// See [`super::Node::shutdown`].
+pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Duration) -> Report {
+    // In a task, so that dropping the caller's future does not leave it half done.
+    let task = tokio::spawn(async move {
+        let is_first = inner.stopping.send_if_modified(|stopping| {
+            let is_first = stopping.is_none();
+            stopping.get_or_insert(cause);
+            is_first
+        });
+        let report = if is_first { drain(&inner, within).await } else { Report::default() };
+        inner.home.stop.cancel();
+        inner.stopped.cancelled().await;
+        report
+    });
+    task.await.unwrap_or_default()
+}
+
+async fn drain(inner: &Inner, within: Duration) -> Report {
+    let deadline = Instant::now() + within;
+    inner.dispatch.server.drain();
+    let unavailable = async {
+        if let Err(error) = membership::announce(inner, false).await {
+            tracing::debug!(node = %inner.home.me, %error, "cannot announce the stop");
+        }
+    };
+    // A discovery that does not answer must not eat the time of those who wait for replies.
+    drop(timeout_at(deadline, timeout(WITHDRAW, unavailable)).await);
+    for link in inner.router.links() {
+        link.say_draining();
+    }
+    let idle = async {
+        while !is_idle(inner) {
+            sleep(LOOK).await;
+        }
+    };
+    drop(timeout_at(deadline, idle).await);
+    report(inner)
+}
+
+fn is_idle(inner: &Inner) -> bool {
+    let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.is_handling();
+    !is_handling && inner.router.links().iter().all(|link| link.is_flushed())
+}
+
+fn report(inner: &Inner) -> Report {
+    let links = inner.router.links();
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Report {
+        requests_abandoned: count(inner.dispatch.requests_in_flight()),
+        calls_abandoned: count(links.iter().map(|link| link.calls_waiting()).sum()),
+        links_unwritten: count(links.iter().filter(|link| !link.is_flushed()).count()),
+    }
+}
+
+/// The last steps, whatever led to them.
+pub(super) async fn finish(inner: &Inner) {
+    let home = &inner.home;
+    home.tasks.close();
+    if timeout(CLOSE, home.tasks.wait()).await.is_err() {
+        tracing::warn!(node = %home.me, tasks = home.tasks.len(), "handlers outlive their node");
+    }
+    let withdraw = inner.discovery.withdraw(home.me, home.incarnation());
+    match timeout(WITHDRAW, withdraw).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(node = %home.me, %error, "cannot withdraw"),
+        Err(_) => tracing::debug!(node = %home.me, "discovery does not answer"),
+    }
+    inner.router.forget_all();
+    tracing::info!(node = %home.me, "node stopped");
+    inner.stopped.cancel();
+}

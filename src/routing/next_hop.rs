@@ -1,0 +1,105 @@
+//! The rules by which frames find their way. Pure.
+//!
+//! ```text
+//!  own group        me ------------------------------------> to
+//!  other group      me ---> harbor of mine ---> harbor of its ---> to
+//! ```
+//!
+//! The rules of a relay speak of groups only, never of what is in the table. So no frame circles,
+//! whatever different nodes believe: it passes two harbors at most.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::sync::Arc;
+
+use super::rendezvous::score;
+use super::table::Table;
+use crate::addr::LogicalAddr;
+use crate::discovery::Member;
+
+/// Where a frame goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop<'a> {
+    /// It has arrived.
+    Local,
+    /// To the node that it is for.
+    Direct(&'a Arc<Member>),
+    /// To a harbor that relays it.
+    Harbor(&'a Arc<Member>),
+}
+
+/// Why a frame cannot go anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoute {
+    /// The destination is in the own group, and nobody has that address.
+    #[error("{0} is not a member")]
+    NotAMember(LogicalAddr),
+    /// The way leads through a harbor of this group, and none is known.
+    #[error("no harbor of group {0} is known")]
+    NoHarbor(u16),
+    /// The frame is somebody else's, and relaying it is not this node's part.
+    #[error("a frame from {from} to {to} has no business here")]
+    NotOnTheWay { from: LogicalAddr, to: LogicalAddr },
+}
+
+impl Table {
+    /// Says where a frame goes next on its way from `from`, which is this node or, at a harbor,
+    /// whoever it relays for.
+    ///
+    /// All frames of a pair take the same harbor; which one, rendezvous hashing says. Harbors that
+    /// `is_down` (their link is known to be broken) come last, then those that discovery calls
+    /// unavailable: a bad harbor is tried when there is no better one.
+    ///
+    /// A destination in another group need not be in the table: a reply goes to a node that is
+    /// not exported, too. Whether something may be *begun* with it is for the caller to say.
+    pub(crate) fn next_hop(
+        &self,
+        from: LogicalAddr,
+        to: LogicalAddr,
+        is_down: impl Fn(LogicalAddr) -> bool,
+    ) -> Result<Hop<'_>, NoRoute> {
+        let me = self.me();
+        if to == me {
+            return Ok(Hop::Local);
+        }
+        if from != me && !is_relay(me, from, to) {
+            return Err(NoRoute::NotOnTheWay { from, to });
+        }
+        if to.group() == me.group() {
+            return self.get(to).map(Hop::Direct).ok_or(NoRoute::NotAMember(to));
+        }
+        if !me.is_harbor() {
+            return self.harbor(me.group(), from, to, is_down);
+        }
+        match self.get(to) {
+            // Harbors of two groups talk directly.
+            Some(harbor) if to.is_harbor() => Ok(Hop::Direct(harbor)),
+            _ => self.harbor(to.group(), from, to, is_down),
+        }
+    }
+
+    /// The harbor of a group that a pair of nodes takes.
+    fn harbor(
+        &self,
+        group: u16,
+        from: LogicalAddr,
+        to: LogicalAddr,
+        is_down: impl Fn(LogicalAddr) -> bool,
+    ) -> Result<Hop<'_>, NoRoute> {
+        let pair = u64::from(from.bits()) << 32 | u64::from(to.bits());
+        let rank = |harbor: &&Arc<Member>| {
+            (!is_down(harbor.address), harbor.available, score(pair, harbor.address))
+        };
+        let best = self.harbors(group).iter().max_by_key(rank);
+        best.map(Hop::Harbor).ok_or(NoRoute::NoHarbor(group))
+    }
+}
+
+/// Whether a frame on its way may pass through `me`: out of the own group or into it.
+fn is_relay(me: LogicalAddr, from: LogicalAddr, to: LogicalAddr) -> bool {
+    let (goes_out, comes_in) = (from.group() == me.group(), to.group() == me.group());
+    me.is_harbor() && goes_out != comes_in
+}
+
+#[cfg(test)]
+mod tests;

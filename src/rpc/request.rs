@@ -1,0 +1,164 @@
+//! A call to be made, and how.
+
+use std::future::{Future, IntoFuture};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::call::{Call, Caller, Held, Options};
+use crate::addr::LogicalAddr;
+use crate::error::{CallError, SendError};
+use crate::name::Method;
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// The node with this address.
+    Address(LogicalAddr),
+}
+
+impl From<LogicalAddr> for Target {
+    fn from(address: LogicalAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+/// A call that is ready to be made: await it for the reply.
+///
+/// ```no_run
+/// # #[derive(Clone, PartialEq, prost::Message)] struct JoinRequest {}
+/// # #[derive(Clone, PartialEq, prost::Message)] struct JoinReply {}
+/// # async fn example(node: seaway::Node, room: seaway::LogicalAddr) -> Result<(), seaway::CallError> {
+/// use std::time::Duration;
+/// const JOIN: seaway::Method<JoinRequest, JoinReply> = seaway::Method::new("chat.Room/Join");
+/// let reply = node
+///     .call(room, JOIN, JoinRequest {})
+///     .within(Duration::from_millis(300))
+///     .metadata("tenant", "eu")
+///     .await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// Awaiting gives a [`CallError`], which says whether the handler may have run.
+///
+/// # Cancel safety
+///
+/// Dropping the future takes the call back: what was not sent is not sent, and the handler at the
+/// other end is cancelled and dropped.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is awaited"]
+pub struct Request<'n, Q, R> {
+    caller: Held<'n>,
+    to: Target,
+    method: Method<Q, R>,
+    message: Q,
+    options: Options,
+}
+
+impl<'n, Q, R> Request<'n, Q, R>
+where
+    Q: prost::Message,
+    R: prost::Message + Default,
+{
+    pub(crate) fn new(
+        caller: &'n std::sync::Arc<Caller>,
+        to: Target,
+        method: Method<Q, R>,
+        message: Q,
+    ) -> Self {
+        let caller = Held::Borrowed(caller);
+        Self { caller, to, method, message, options: Options::default() }
+    }
+
+    /// Gives the call at most this long; the default is `Config::call_timeout` (5 s). Inside a
+    /// handler a call never gets more than what the handler itself has left.
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Adds a pair for the handler's [`crate::Context::metadata`]. Keys are ASCII, 1–255 bytes; a
+    /// call takes 32 pairs and 4 KiB of them.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sends the request without wanting a reply, as one sends a message: `Ok` once it is accepted.
+    /// What becomes of it later goes to `on_undeliverable`; waits while the lane is full.
+    ///
+    /// # Errors
+    ///
+    /// When it was not accepted; nothing was sent then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, nothing was sent.
+    pub async fn notify(self) -> Result<(), SendError> {
+        let Self { caller, to, method, message, options } = self;
+        caller.notify(to, method.id(), &message, options).await
+    }
+
+    /// Lets the call outlive the borrow of the node: for `tokio::spawn` and collections.
+    pub fn detached(self) -> Call<'static, Q, R> {
+        let Self { caller, to, method, message, options } = self;
+        Call::new(caller.into_owned(), to, method, message, options)
+    }
+
+    /// Makes the call in a task of its own and hands the outcome to `done`, which does not run
+    /// when the call is cancelled through the handle.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn callback(self, done: impl FnOnce(Result<R, CallError>) + Send + 'static) -> CallHandle
+    where
+        Q: Send + Unpin + 'static,
+        R: Send + 'static,
+    {
+        let context = crate::context::Context::current();
+        let call = self.detached();
+        let run = async move { done(call.await) };
+        let task = match context {
+            Some(context) => tokio::spawn(within_context(context, run)),
+            None => tokio::spawn(run),
+        };
+        CallHandle { task: task.abort_handle() }
+    }
+}
+
+/// Runs a future as a part of the handler that started it, for what its calls inherit.
+async fn within_context<F: Future>(context: crate::context::Context, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| context.enter(|| future.as_mut().poll(cx))).await
+}
+
+impl<'n, Q, R> IntoFuture for Request<'n, Q, R>
+where
+    Q: prost::Message + Unpin + 'static,
+    R: prost::Message + Default,
+{
+    type Output = Result<R, CallError>;
+    type IntoFuture = Call<'n, Q, R>;
+
+    fn into_future(self) -> Call<'n, Q, R> {
+        let Self { caller, to, method, message, options } = self;
+        Call::new(caller, to, method, message, options)
+    }
+}
+
+/// Controls a call made with [`Request::callback`].
+#[derive(Clone, Debug)]
+pub struct CallHandle {
+    task: AbortHandle,
+}
+
+impl CallHandle {
+    /// Takes the call back; its callback does not run, unless it already has.
+    pub fn cancel(&self) {
+        self.task.abort();
+    }
+}

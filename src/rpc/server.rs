@@ -1,0 +1,265 @@
+//! Requests that arrive.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use tokio::time::timeout_at;
+
+use super::limit::Limit;
+use crate::clock::Millis;
+use crate::context::{Answer, Context, Origin, Permit, Source, refuse_request};
+use crate::error::{Code, Status};
+use crate::link::{PutError, Session, Violation};
+use crate::wire::{Extension, FLAG_NO_REPLY, Frame, NO_DEADLINE, Reason};
+
+/// A handler whose first poll takes longer than this holds up everything else on its lane.
+const SLOW_POLL_MS: u64 = 10;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Start = Box<dyn Fn(Context, Bytes) -> Running + Send + Sync>;
+
+/// The methods that a node serves, by their numbers.
+pub(crate) type Methods = HashMap<u64, Registered>;
+
+/// One method.
+pub(crate) struct Registered {
+    pub(crate) name: &'static str,
+    pub(crate) limit: Option<Limit>,
+    start: Start,
+}
+
+/// Hides a handler's types: what is left takes a request's bytes and ends when the answer is given.
+pub(crate) fn erase<Q, R, H, F>(name: &'static str, handler: H) -> Registered
+where
+    Q: prost::Message + Default + 'static,
+    R: prost::Message + 'static,
+    H: Fn(Context, Q) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<R, Status>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let start = move |context: Context, body: Bytes| -> Running {
+        let request = match Q::decode(body) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::debug!(peer = %context.peer(), method = name, %error, "malformed request");
+                return Box::pin(async move { refuse(&context, Reason::Malformed) });
+            }
+        };
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let outcome = handler(context.clone(), request).await;
+            if let Some(answer) = context.take_answer() {
+                answer.give(outcome).await;
+            }
+        })
+    };
+    Registered { name, limit: None, start: Box::new(start) }
+}
+
+fn refuse(context: &Context, reason: Reason) {
+    if let Some(answer) = context.take_answer() {
+        // Without room for so little, the link is about to be closed by others.
+        answer.refuse(reason).ok();
+    }
+}
+
+/// Serves a node's methods.
+pub(crate) struct Server {
+    methods: Methods,
+    is_draining: AtomicBool,
+}
+
+impl Server {
+    pub(crate) fn new(methods: Methods) -> Self {
+        Self { methods, is_draining: AtomicBool::new(false) }
+    }
+
+    /// From now on requests are refused as safe to retry.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes a request that has arrived. Never waits: a handler that is not done when polled first
+    /// goes on in a task of its own.
+    pub(crate) fn on_request(
+        &self,
+        session: &Arc<Session>,
+        source: &Arc<Source>,
+        frame: Frame,
+        now: Millis,
+        node: &Arc<dyn Any + Send + Sync>,
+    ) -> Result<(), Violation> {
+        let Frame { header, extension, mut body } = frame;
+        let method = body.try_get_u64().unwrap_or(0);
+        let wants_reply = header.flags & FLAG_NO_REPLY == 0;
+        let (registered, permit) =
+            match self.admit(method, &extension, source, &body, header.time_left) {
+                Ok(admitted) => admitted,
+                Err(reason) => {
+                    return refuse_request(session, header.id, method, wants_reply, reason)
+                        .map_err(overflow);
+                }
+            };
+        if !wants_reply && !session.count_handled() {
+            return Ok(());
+        }
+        let counters = &session.link.home.counters;
+        counters.requests.add(1);
+        if !wants_reply {
+            counters.handled.add(1);
+        }
+        let deadline = match header.time_left {
+            NO_DEADLINE => Millis::NEVER,
+            left => now.after(u64::from(left)),
+        };
+        let answer = Answer::new(session, &header, method, deadline, permit);
+        let clock = session.link.home.clock;
+        let context = Context::new(Origin {
+            peer: header.from,
+            clock,
+            deadline,
+            extension,
+            answer: Some(answer),
+            node: Arc::clone(node),
+        });
+        let handling = Handling::start(registered, context.clone(), body);
+        let Some(handling) = handling.poll_once(registered.name) else { return Ok(()) };
+        let home = &session.link.home;
+        let done = Done { source: Arc::clone(source), id: header.id, wants_reply };
+        let run = async move {
+            let _done = done;
+            // Past its deadline nobody waits for it.
+            drop(timeout_at(clock.instant(deadline), handling).await);
+        };
+        if wants_reply {
+            source.run(header.id, session.id, context, || home.tasks.spawn(run).abort_handle());
+        } else {
+            home.tasks.spawn(run);
+        }
+        Ok(())
+    }
+
+    /// Everything that is checked before a handler starts.
+    fn admit(
+        &self,
+        method: u64,
+        extension: &Bytes,
+        source: &Arc<Source>,
+        body: &Bytes,
+        time_left: u32,
+    ) -> Result<(&Registered, Permit), Reason> {
+        if time_left == 0 {
+            return Err(Reason::Expired);
+        }
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Err(Reason::Draining);
+        }
+        let registered = self.methods.get(&method).ok_or(Reason::Unimplemented)?;
+        if !extension.is_empty() && Extension::read(extension).is_err() {
+            return Err(Reason::Extension);
+        }
+        let mut permit = source.permit(body.len()).ok_or(Reason::Busy)?;
+        if let Some(limit) = &registered.limit {
+            permit.limit = Some(limit.enter().ok_or(Reason::Busy)?);
+        }
+        Ok((registered, permit))
+    }
+}
+
+/// The outbox has no room even for a refusal: the peer takes nothing.
+pub(crate) fn overflow(_: PutError) -> Violation {
+    Violation("the peer does not take what is sent to it".to_owned())
+}
+
+/// Takes a task out of its source's table when it ends, however it ends.
+struct Done {
+    source: Arc<Source>,
+    id: u64,
+    wants_reply: bool,
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if self.wants_reply {
+            self.source.done(self.id);
+        }
+    }
+}
+
+/// A handler at work: its panics stay its own, and what it calls inherits its context.
+struct Handling {
+    running: Option<Running>,
+    context: Context,
+}
+
+impl Handling {
+    fn start(registered: &Registered, context: Context, body: Bytes) -> Self {
+        Self { running: Some((registered.start)(context.clone(), body)), context }
+    }
+
+    /// Polls without waiting; `None` when it is done.
+    fn poll_once(mut self, name: &str) -> Option<Self> {
+        let clock = self.context.clock();
+        let before = clock.now();
+        // Nobody is woken by this poll: the task that gets it polls again at once.
+        let poll = Pin::new(&mut self).poll(&mut TaskContext::from_waker(Waker::noop()));
+        let took = clock.now().since(before);
+        if took >= SLOW_POLL_MS {
+            tracing::warn!(method = name, took_ms = took, "handler blocks its lane");
+        }
+        poll.is_pending().then_some(self)
+    }
+
+    fn on_panic(&mut self) {
+        self.running = None;
+        if let Some(mut answer) = self.context.take_answer() {
+            answer.count_panic();
+            answer.fail(Code::Internal, "the handler panicked");
+        }
+    }
+}
+
+impl Future for Handling {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(running) = &mut this.running else { return Poll::Ready(()) };
+        let context = &this.context;
+        let poll = || context.enter(|| running.as_mut().poll(cx));
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                this.running = None;
+                Poll::Ready(())
+            }
+            Err(_) => {
+                this.on_panic();
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        // The future goes first: only then has the work really ended, and the permit with it.
+        let running = self.running.take();
+        let was_running = running.is_some();
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(running)));
+        if let Some(answer) = was_running.then(|| self.context.take_answer()).flatten() {
+            if ended.is_err() {
+                answer.count_panic();
+            }
+            // Cancelled, or past its deadline: nobody waits.
+            answer.forget();
+        }
+    }
+}
