@@ -191,6 +191,13 @@ impl Link {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Whether more frames are likely to be put in a moment. The last batch does not tell: a writer
+    /// that runs right after each caller finds one frame each time, however many callers there are.
+    /// A lonely caller waits for its reply, and should not pay for company that does not come.
+    fn is_crowded(&self, lane: LaneId) -> bool {
+        lane != LaneId::Rpc || self.calls_waiting() > 1
+    }
+
     /// Why nothing new may be put on the link, if so.
     pub(crate) fn refusal(&self) -> Option<Reason> {
         self.is_draining.load(Ordering::Relaxed).then_some(Reason::Draining)

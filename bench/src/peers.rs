@@ -3,6 +3,7 @@
 //! A peer is one file in `peers/` with a type that implements [`Peer`], and one line in [`ALL`].
 
 mod floor;
+mod seaway;
 mod tarpc;
 
 use std::future::Future;
@@ -16,8 +17,12 @@ use crate::workload::Workload;
 use crate::{client, server};
 
 /// All peers, in the order of the report. The first one is what the ratios are of.
-pub const ALL: &[Entry] =
-    &[Entry::of::<floor::Batched>(), Entry::of::<floor::Naive>(), Entry::of::<tarpc::Tarpc>()];
+pub const ALL: &[Entry] = &[
+    Entry::of::<floor::Batched>(),
+    Entry::of::<floor::Naive>(),
+    Entry::of::<seaway::Seaway>(),
+    Entry::of::<tarpc::Tarpc>(),
+];
 
 /// One library, or one way to use it.
 pub trait Peer: 'static {

@@ -44,6 +44,9 @@ struct Queue {
     /// Final counts of the last session, for the next handshake.
     last: Counts,
     is_writer_idle: bool,
+    /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
+    /// frame by frame.
+    is_congested: bool,
     closed: Option<Reason>,
 }
 
@@ -83,6 +86,7 @@ impl Lane {
                 session: None,
                 last: Counts::default(),
                 is_writer_idle: false,
+                is_congested: false,
                 closed: None,
             }),
             work: Notify::new(),
@@ -181,11 +185,7 @@ impl Lane {
 
     /// Takes a request back. `true`: it was not sent and will not be.
     pub(crate) fn void(&self, position: u64) -> bool {
-        let is_void = self.queue.lock().outbox.void(position);
-        if is_void {
-            self.room.notify_one();
-        }
-        is_void
+        self.queue.lock().outbox.void(position)
     }
 
     /// Whether the session that carried the frame at `position` is still up.
@@ -260,8 +260,9 @@ impl Lane {
     /// Takes out what has expired.
     pub(super) fn sweep(&self, now: Millis) -> Vec<Unsent> {
         let mut expired = Vec::new();
-        self.queue.lock().outbox.sweep(now, &mut expired);
-        self.room.notify_one();
+        let mut queue = self.queue.lock();
+        queue.outbox.sweep(now, &mut expired);
+        self.relieve(queue);
         expired
     }
 
@@ -271,6 +272,8 @@ impl Lane {
         let mut queue = self.queue.lock();
         queue.closed = queue.closed.or(closed);
         queue.outbox.drain(&mut drained);
+        // Those who wait must hear of it, whatever is still in the queue.
+        queue.is_congested = false;
         drop(queue);
         self.room.notify_one();
         drained
@@ -307,8 +310,7 @@ impl Lane {
         }
         let handed = queue.outbox.end_session(batch);
         let loss = queue.account.end(handed.one_way);
-        drop(queue);
-        self.room.notify_one();
+        self.relieve(queue);
         (handed, loss)
     }
 
@@ -316,15 +318,12 @@ impl Lane {
         self.queue.lock().session.clone()
     }
 
-    /// Takes a batch, waiting until there is one. What has expired meanwhile goes to `expired`.
-    pub(super) async fn take(&self, clock: Clock, batch: &mut Batch, expired: &mut Vec<Unsent>) {
+    /// Waits until frames wait.
+    pub(super) async fn ready(&self, batch: &mut Batch) {
         loop {
             {
                 let mut queue = self.queue.lock();
                 if queue.outbox.waiting() > 0 {
-                    let now = clock.now();
-                    queue.outbox.take(now, batch, expired);
-                    self.moved.store(now.0, Ordering::Relaxed);
                     return;
                 }
                 batch.shrink(IDLE_BATCH_BYTES_MAX);
@@ -334,27 +333,46 @@ impl Lane {
         }
     }
 
+    /// Takes all that waits; what has expired meanwhile goes to `expired`.
+    pub(super) fn take(&self, now: Millis, batch: &mut Batch, expired: &mut Vec<Unsent>) {
+        self.queue.lock().outbox.take(now, batch, expired);
+        self.moved.store(now.0, Ordering::Relaxed);
+    }
+
     /// The writer has moved; `left` bytes of its batch are still to be written.
     pub(super) fn on_written(&self, left: usize, now: Millis) {
         self.moved.store(now.0, Ordering::Relaxed);
-        self.queue.lock().outbox.on_written(left);
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        let mut queue = self.queue.lock();
+        queue.outbox.on_written(left);
+        self.relieve(queue);
+    }
+
+    /// Wakes those who wait for room, if there is enough of it again.
+    fn relieve(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+        if queue.is_congested && queue.outbox.is_half_empty() {
+            queue.is_congested = false;
+            drop(queue);
             self.room.notify_one();
         }
     }
 }
 
 impl Queue {
-    fn check(&self, put: &Put) -> Result<(), PutError> {
+    fn check(&mut self, put: &Put) -> Result<(), PutError> {
         if let Some(reason) = self.closed {
             return Err(PutError::Closed(reason));
+        }
+        if self.is_congested && put.class == Class::Data {
+            return Err(PutError::Full);
         }
         if let Some(session) = put.only_session
             && self.session.as_ref().is_none_or(|current| current.id != session)
         {
             return Err(PutError::Over);
         }
-        self.outbox.check(put.class, HEADER_LEN + put.body_len).map_err(PutError::from)
+        let checked = self.outbox.check(put.class, HEADER_LEN + put.body_len);
+        self.is_congested |= checked == Err(Rejected::Full);
+        checked.map_err(PutError::from)
     }
 
     fn put(&mut self, put: Put, body: impl FnOnce(&mut Vec<u8>) -> usize) -> Result<u64, PutError> {

@@ -126,6 +126,11 @@ impl Outbox {
         }
     }
 
+    /// Whether there is so much room again that it is worth waking those who wait for it.
+    pub(crate) fn is_half_empty(&self) -> bool {
+        self.queued() <= self.bounds.bytes_max / 2
+    }
+
     /// Bytes that wait for the writer.
     pub(crate) fn waiting(&self) -> usize {
         self.buffer.len() - self.head

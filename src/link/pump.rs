@@ -139,18 +139,18 @@ async fn write_batch(
     let link = &session.link;
     let lane = link.lane(session.lane);
     let clock = link.home.clock;
-    if batch.frames > 1 {
-        // Frames come from many tasks: let those that are ready add theirs to the same write. A
-        // lonely caller does not pay for it.
+    select! {
+        biased;
+        () = session.ended.cancelled() => return Err(PumpError::Ended),
+        () = lane.ready(batch) => {}
+    }
+    if batch.frames > 1 || link.is_crowded(session.lane) {
+        // Let the tasks that are ready add their frames to the same write.
         yield_now().await;
         yield_now().await;
     }
     let mut expired = Vec::new();
-    select! {
-        biased;
-        () = session.ended.cancelled() => return Err(PumpError::Ended),
-        () = lane.take(clock, batch, &mut expired) => {}
-    }
+    lane.take(clock.now(), batch, &mut expired);
     for unsent in expired {
         report(unsent, Reason::Expired);
     }
