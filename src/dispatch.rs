@@ -8,14 +8,15 @@ use std::task::{Context as TaskContext, Poll};
 use parking_lot::Mutex;
 
 use crate::addr::LogicalAddr;
-use crate::context::{Bounced, Source, bounce, refuse_request};
+use crate::clock::Millis;
+use crate::context::{Bounced, Source, bounce};
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 use crate::link::{Flow, Home, Inbound, Link, Loss, Session, Unsent, Upper, Violation};
 use crate::messaging::{Messages, Notices, Shared};
 use crate::router::Router;
-use crate::rpc::{Caller, Outcome, Server};
-use crate::wire::{Bounce, FLAG_NO_REPLY, Frame, GoAway, Header, Kind, Pulse, Reason};
+use crate::rpc::{Caller, Outcome, Requests, Server};
+use crate::wire::{Bounce, Frame, GoAway, Header, Kind, Pulse, Reason};
 
 /// See the module.
 pub(crate) struct Dispatch {
@@ -52,11 +53,15 @@ impl Upper for Dispatch {
         match session.lane {
             Lane::Rpc => Box::new(RpcLane {
                 caller: Arc::clone(&self.caller),
-                server: Arc::clone(&self.server),
                 notices: Arc::clone(&self.notices),
+                requests: Requests {
+                    server: Arc::clone(&self.server),
+                    session: Arc::clone(&session),
+                    source,
+                    node,
+                    polled: Millis::default(),
+                },
                 session,
-                source,
-                node,
             }),
             Lane::Message | Lane::Stream => {
                 let messages = Arc::clone(&self.messages);
@@ -107,30 +112,28 @@ impl Upper for Dispatch {
 /// Frames on the rpc lane. Nothing here waits.
 struct RpcLane {
     caller: Arc<Caller>,
-    server: Arc<Server>,
     notices: Arc<Notices>,
     session: Arc<Session>,
-    source: Arc<Source>,
-    node: Arc<dyn Any + Send + Sync>,
+    requests: Requests,
 }
 
 impl Inbound for RpcLane {
-    fn on_frame(&mut self, frame: Frame, now: crate::clock::Millis) -> Result<Flow, Violation> {
+    fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
         match header.kind {
             Kind::Request => match misdirected(&self.session, &header) {
-                None => {
-                    let (session, source) = (&self.session, &self.source);
-                    self.server.on_request(session, source, frame, now, &self.node)?;
+                None => self.requests.on_request(frame, now)?,
+                Some(reason) => {
+                    let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
+                    self.requests.refuse(&header, method, reason)?;
                 }
-                Some(reason) => self.refuse(&frame, reason)?,
             },
             Kind::Reply => {
                 let outcome = Outcome::Reply(frame.body);
                 self.complete(&header, outcome);
             }
-            Kind::Cancel => self.source.cancel(header.id),
+            Kind::Cancel => self.requests.source.cancel(header.id),
             Kind::Bounce => self.on_bounce(&header, &frame.body)?,
             Kind::Message => {
                 return Err(Violation("a message came on the rpc lane".to_owned()));
@@ -145,18 +148,11 @@ impl Inbound for RpcLane {
     }
 
     fn on_end(self: Box<Self>) {
-        self.source.cancel_session(self.session.id);
+        self.requests.source.cancel_session(self.session.id);
     }
 }
 
 impl RpcLane {
-    fn refuse(&self, frame: &Frame, reason: Reason) -> Result<(), Violation> {
-        let method = frame.body.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let wants_reply = frame.header.flags & FLAG_NO_REPLY == 0;
-        refuse_request(&self.session, frame.header.id, method, wants_reply, reason)
-            .map_err(|_| overflow())
-    }
-
     fn complete(&self, header: &Header, outcome: Outcome) {
         let home = &self.session.link.home;
         // A reply to an earlier run of this node may hit an id of this one.
@@ -195,7 +191,7 @@ struct MessageLane {
 }
 
 impl Inbound for MessageLane {
-    fn on_frame(&mut self, frame: Frame, _: crate::clock::Millis) -> Result<Flow, Violation> {
+    fn on_frame(&mut self, frame: Frame, _: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
         match header.kind {
@@ -228,7 +224,7 @@ impl Inbound for MessageLane {
 struct Nobody;
 
 impl Inbound for Nobody {
-    fn on_frame(&mut self, _: Frame, _: crate::clock::Millis) -> Result<Flow, Violation> {
+    fn on_frame(&mut self, _: Frame, _: Millis) -> Result<Flow, Violation> {
         Err(Violation("this node has stopped".to_owned()))
     }
 

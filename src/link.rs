@@ -132,9 +132,10 @@ impl Link {
             header: self.header(kind, 0),
             deadline: Millis::NEVER,
             body_len: 1 + 25 * pulse.lanes.len(),
+            is_first_in_line: false,
             only_session: None,
         };
-        self.lane(lane).put_now(put, |out| {
+        self.lane(lane).put(put, |out| {
             pulse.put(out);
             0
         })?;
@@ -150,9 +151,10 @@ impl Link {
             header: self.header(Kind::GoAway, 0),
             deadline: Millis::NEVER,
             body_len: bytes.len(),
+            is_first_in_line: false,
             only_session: Some(session.id),
         };
-        self.lane(session.lane).put_now(put, |out| {
+        self.lane(session.lane).put(put, |out| {
             out.extend_from_slice(&bytes);
             0
         })?;

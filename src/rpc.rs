@@ -15,4 +15,4 @@ pub use limit::Limit;
 pub(crate) use pending::{Outcome, Pending};
 pub use replier::Replier;
 pub use request::{CallHandle, Request, Target};
-pub(crate) use server::{Methods, Server, erase};
+pub(crate) use server::{Methods, Requests, Server, erase};

@@ -211,10 +211,11 @@ impl Answer {
             body(out);
             0
         };
-        let mut outcome = lane.put_now(put, &mut write);
+        let mut outcome = lane.put(put, &mut write);
         if outcome == Err(PutError::Full) {
             let clock = self.session.link.home.clock;
-            let attempt = || lane.put_in_line(put, &mut write);
+            let put = Put { is_first_in_line: true, ..put };
+            let attempt = || lane.put(put, &mut write);
             outcome = lane.in_line(clock, self.deadline, attempt).await;
         }
         if outcome.is_err() {
@@ -227,7 +228,14 @@ impl Answer {
         let mut header = link.header(Kind::Reply, self.id);
         header.incarnation = self.session.incarnation;
         let only_session = Some(self.session.id);
-        Put { class, header, deadline: Millis::NEVER, body_len, only_session }
+        Put {
+            class,
+            header,
+            deadline: Millis::NEVER,
+            body_len,
+            is_first_in_line: false,
+            only_session,
+        }
     }
 
     /// Tells the caller that the handler did not run: at once, from the reserve.
@@ -245,7 +253,7 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.session.link.rpc().put_now(put, |out| {
+        let outcome = self.session.link.rpc().put(put, |out| {
             failure.put(out);
             0
         });
@@ -291,9 +299,10 @@ pub(crate) fn refuse_request(
         header,
         deadline: Millis::NEVER,
         body_len: failure.len(),
+        is_first_in_line: false,
         only_session: Some(session.id),
     };
-    session.link.rpc().put_now(put, |out| {
+    session.link.rpc().put(put, |out| {
         failure.put(out);
         0
     })?;
@@ -332,9 +341,10 @@ pub(crate) fn bounce(
         header,
         deadline: Millis::NEVER,
         body_len: bytes.len(),
+        is_first_in_line: false,
         only_session: None,
     };
-    link.rpc().put_now(put, |out| {
+    link.rpc().put(put, |out| {
         out.extend_from_slice(&bytes);
         0
     })?;

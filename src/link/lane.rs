@@ -58,6 +58,8 @@ pub(crate) struct Put {
     pub(crate) deadline: Millis,
     /// What extension and body take together.
     pub(crate) body_len: usize,
+    /// Whether it has waited its time; see [`Lane::in_line`].
+    pub(crate) is_first_in_line: bool,
     /// The session that the frame belongs to, if it must not outlive it.
     pub(crate) only_session: Option<u64>,
 }
@@ -101,49 +103,30 @@ impl Lane {
     /// Puts a frame into the outbox, or fails at once. `body` writes extension and body and
     /// returns the length of the extension; it runs under the lane's lock. Returns the frame's
     /// position.
-    pub(crate) fn put_now(
+    pub(crate) fn put(
         &self,
         put: Put,
         body: impl FnOnce(&mut Vec<u8>) -> usize,
     ) -> Result<u64, PutError> {
-        // Whoever waits in line was there first.
-        if put.class == Class::Data && self.waiting.load(Ordering::Relaxed) > 0 {
-            return Err(PutError::Full);
-        }
-        self.put_in_line(put, body)
+        let id = put.header.id;
+        self.put_prepared(put, |position| Ok((id, position)), body)
     }
 
-    /// Puts a frame and, under the same lock, lets `prepare` know its position first.
+    /// The same, but under the lock `prepare` is told the frame's position first, and gives it an
+    /// id.
     pub(crate) fn put_prepared<T>(
         &self,
         mut put: Put,
         prepare: impl FnOnce(u64) -> Result<(u64, T), PutError>,
         body: impl FnOnce(&mut Vec<u8>) -> usize,
-        is_first_in_line: bool,
     ) -> Result<T, PutError> {
-        if !is_first_in_line && self.waiting.load(Ordering::Relaxed) > 0 {
-            return Err(PutError::Full);
-        }
         let mut queue = self.queue.lock();
-        queue.check(&put)?;
+        queue.check(&put, self.waiting.load(Ordering::Relaxed) > 0)?;
         let (id, prepared) = prepare(queue.outbox.next_position())?;
         put.header.id = id;
-        queue.put(put, body)?;
+        queue.outbox.put(put.class, put.header, put.deadline, put.body_len, body)?;
         self.wake(queue);
         Ok(prepared)
-    }
-
-    /// The same for the first in line; see [`Lane::in_line`].
-    pub(crate) fn put_in_line(
-        &self,
-        put: Put,
-        body: impl FnOnce(&mut Vec<u8>) -> usize,
-    ) -> Result<u64, PutError> {
-        let mut queue = self.queue.lock();
-        queue.check(&put)?;
-        let position = queue.put(put, body)?;
-        self.wake(queue);
-        Ok(position)
     }
 
     fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
@@ -157,8 +140,8 @@ impl Lane {
         }
     }
 
-    /// Waits in line for room, until `deadline`, then lets `attempt` put its frame; it is called
-    /// again while it says [`PutError::Full`].
+    /// Waits in line for room, until `deadline`, then lets `attempt` put its frame, as the first in
+    /// line; it is called again while it says [`PutError::Full`].
     ///
     /// # Cancel safety
     ///
@@ -358,11 +341,13 @@ impl Lane {
 }
 
 impl Queue {
-    fn check(&mut self, put: &Put) -> Result<(), PutError> {
+    fn check(&mut self, put: &Put, is_line: bool) -> Result<(), PutError> {
         if let Some(reason) = self.closed {
             return Err(PutError::Closed(reason));
         }
-        if self.is_congested && put.class == Class::Data {
+        // Half of the room is for those who wait in line, if there are any.
+        let is_theirs = is_line && !put.is_first_in_line && !self.outbox.is_half_empty();
+        if put.class == Class::Data && (self.is_congested || is_theirs) {
             return Err(PutError::Full);
         }
         if let Some(session) = put.only_session
@@ -373,10 +358,6 @@ impl Queue {
         let checked = self.outbox.check(put.class, HEADER_LEN + put.body_len);
         self.is_congested |= checked == Err(Rejected::Full);
         checked.map_err(PutError::from)
-    }
-
-    fn put(&mut self, put: Put, body: impl FnOnce(&mut Vec<u8>) -> usize) -> Result<u64, PutError> {
-        Ok(self.outbox.put(put.class, put.header, put.deadline, put.body_len, body)?)
     }
 }
 

@@ -66,10 +66,10 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let outbound = self.prepare(to, id, body)?;
-        let mut outcome = outbound.put();
+        let mut outcome = outbound.put(false);
         if outcome == Err(PutError::Full) {
             let (lane, deadline) = (outbound.link.message(), outbound.put.deadline);
-            outcome = lane.in_line(self.home.clock, deadline, || outbound.put_in_line()).await;
+            outcome = lane.in_line(self.home.clock, deadline, || outbound.put(true)).await;
         }
         self.conclude(to, &outbound.link, outcome)
     }
@@ -82,7 +82,7 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let outbound = self.prepare(to, id, body)?;
-        let outcome = outbound.put();
+        let outcome = outbound.put(false);
         self.conclude(to, &outbound.link, outcome)
     }
 
@@ -112,7 +112,14 @@ impl Sender {
         }
         let mut header = link.header(Kind::Message, id.get());
         header.to = to;
-        let put = Put { class: Class::Data, header, deadline, body_len: len, only_session: None };
+        let put = Put {
+            class: Class::Data,
+            header,
+            deadline,
+            body_len: len,
+            is_first_in_line: false,
+            only_session: None,
+        };
         Ok(Outbound { link, put, body })
     }
 
@@ -135,12 +142,9 @@ impl Sender {
 }
 
 impl<B: Body + ?Sized> Outbound<'_, B> {
-    fn put(&self) -> Result<u64, PutError> {
-        self.link.message().put_now(self.put, |out| self.write(out))
-    }
-
-    fn put_in_line(&self) -> Result<u64, PutError> {
-        self.link.message().put_in_line(self.put, |out| self.write(out))
+    fn put(&self, is_first_in_line: bool) -> Result<u64, PutError> {
+        let put = Put { is_first_in_line, ..self.put };
+        self.link.message().put(put, |out| self.write(out))
     }
 
     fn write(&self, out: &mut Vec<u8>) -> usize {

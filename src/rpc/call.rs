@@ -177,7 +177,7 @@ impl Caller {
         }
         let body_len = extension.len() + METHOD_LEN + message.encoded_len();
         let (class, only_session, deadline) = (Class::Data, None, *deadline);
-        let put = Put { class, header, deadline, body_len, only_session };
+        let put = Put { class, header, deadline, body_len, is_first_in_line, only_session };
         let enter = |position| {
             if !wants_reply {
                 return Ok((0, None));
@@ -199,7 +199,7 @@ impl Caller {
             message.encode(out).ok();
             extension.len()
         };
-        link.rpc().put_prepared(put, enter, encode, is_first_in_line)
+        link.rpc().put_prepared(put, enter, encode)
     }
 
     pub(super) async fn notify(
@@ -285,10 +285,11 @@ fn take_back(ticket: &Ticket) -> bool {
     if lane.is_carrying(ticket.position) {
         let mut header = ticket.link.header(Kind::Cancel, ticket.id);
         header.to = ticket.to;
-        let (class, deadline, body_len, only_session) = (Class::Cancel, Millis::NEVER, 0, None);
-        let put = Put { class, header, deadline, body_len, only_session };
+        let (class, deadline, body_len) = (Class::Cancel, Millis::NEVER, 0);
+        let (is_first_in_line, only_session) = (false, None);
+        let put = Put { class, header, deadline, body_len, is_first_in_line, only_session };
         // Always has room; when the link is closed, nobody is left to cancel.
-        lane.put_now(put, |_| 0).ok();
+        lane.put(put, |_| 0).ok();
     }
     false
 }

@@ -17,7 +17,7 @@ use crate::clock::Millis;
 use crate::context::{Answer, Context, Origin, Permit, Source, refuse_request};
 use crate::error::{Code, Status};
 use crate::link::{PutError, Session, Violation};
-use crate::wire::{Extension, FLAG_NO_REPLY, Frame, NO_DEADLINE, Reason};
+use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
 /// A handler whose first poll takes longer than this holds up everything else on its lane.
 const SLOW_POLL_MS: u64 = 10;
@@ -86,66 +86,6 @@ impl Server {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a request that has arrived. Never waits: a handler that is not done when polled first
-    /// goes on in a task of its own.
-    pub(crate) fn on_request(
-        &self,
-        session: &Arc<Session>,
-        source: &Arc<Source>,
-        frame: Frame,
-        now: Millis,
-        node: &Arc<dyn Any + Send + Sync>,
-    ) -> Result<(), Violation> {
-        let Frame { header, extension, mut body } = frame;
-        let method = body.try_get_u64().unwrap_or(0);
-        let wants_reply = header.flags & FLAG_NO_REPLY == 0;
-        let (registered, permit) =
-            match self.admit(method, &extension, source, &body, header.time_left) {
-                Ok(admitted) => admitted,
-                Err(reason) => {
-                    return refuse_request(session, header.id, method, wants_reply, reason)
-                        .map_err(overflow);
-                }
-            };
-        if !wants_reply && !session.count_handled() {
-            return Ok(());
-        }
-        let counters = &session.link.home.counters;
-        counters.requests.add(1);
-        if !wants_reply {
-            counters.handled.add(1);
-        }
-        let deadline = match header.time_left {
-            NO_DEADLINE => Millis::NEVER,
-            left => now.after(u64::from(left)),
-        };
-        let answer = Answer::new(session, &header, method, deadline, permit);
-        let clock = session.link.home.clock;
-        let context = Context::new(Origin {
-            peer: header.from,
-            clock,
-            deadline,
-            extension,
-            answer: Some(answer),
-            node: Arc::clone(node),
-        });
-        let handling = Handling::start(registered, context.clone(), body);
-        let Some(handling) = handling.poll_once(registered.name) else { return Ok(()) };
-        let home = &session.link.home;
-        let done = Done { source: Arc::clone(source), id: header.id, wants_reply };
-        let run = async move {
-            let _done = done;
-            // Past its deadline nobody waits for it.
-            drop(timeout_at(clock.instant(deadline), handling).await);
-        };
-        if wants_reply {
-            source.run(header.id, session.id, context, || home.tasks.spawn(run).abort_handle());
-        } else {
-            home.tasks.spawn(run);
-        }
-        Ok(())
-    }
-
     /// Everything that is checked before a handler starts.
     fn admit(
         &self,
@@ -173,6 +113,93 @@ impl Server {
     }
 }
 
+/// Takes the requests of one session.
+pub(crate) struct Requests {
+    pub(crate) server: Arc<Server>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) node: Arc<dyn Any + Send + Sync>,
+    /// When the last handler was polled, or the frames were read if that was later.
+    pub(crate) polled: Millis,
+}
+
+impl Requests {
+    /// Takes a request that has arrived. Never waits: a handler that is not done when polled first
+    /// goes on in a task of its own.
+    pub(crate) fn on_request(&mut self, frame: Frame, now: Millis) -> Result<(), Violation> {
+        let Frame { header, extension, mut body } = frame;
+        let method = body.try_get_u64().unwrap_or(0);
+        let admitted = self.server.admit(method, &extension, &self.source, &body, header.time_left);
+        let (registered, permit) = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => return self.refuse(&header, method, reason),
+        };
+        let home = &self.session.link.home;
+        if header.is_one_way() {
+            if !self.session.count_handled() {
+                return Ok(());
+            }
+            home.counters.handled.add(1);
+        }
+        home.counters.requests.add(1);
+        let deadline = match header.time_left {
+            NO_DEADLINE => Millis::NEVER,
+            left => now.after(u64::from(left)),
+        };
+        let context = Context::new(Origin {
+            peer: header.from,
+            clock: home.clock,
+            deadline,
+            extension,
+            answer: Some(Answer::new(&self.session, &header, method, deadline, permit)),
+            node: Arc::clone(&self.node),
+        });
+        let running = (registered.start)(context.clone(), body);
+        let handling = Handling { running: Some(running), context };
+        let polled = handling.poll_once();
+        let before = std::mem::replace(&mut self.polled, home.clock.now()).max(now);
+        let took_ms = self.polled.since(before);
+        if took_ms >= SLOW_POLL_MS {
+            tracing::warn!(method = registered.name, took_ms, "handler blocks its lane");
+        }
+        if let Some(handling) = polled {
+            self.run(&header, handling);
+        }
+        Ok(())
+    }
+
+    /// Gives a handler a task of its own.
+    fn run(&self, header: &Header, handling: Handling) {
+        let home = &self.session.link.home;
+        let context = handling.context.clone();
+        let deadline = home.clock.instant(context.deadline());
+        let done = Done { source: Arc::clone(&self.source), id: header.id };
+        let run = async move {
+            // Past its deadline nobody waits for it.
+            timeout_at(deadline, handling).await.ok();
+            drop(done);
+        };
+        if header.is_one_way() {
+            // Nobody can take it back: it has no id.
+            home.tasks.spawn(run);
+        } else {
+            let spawn = || home.tasks.spawn(run).abort_handle();
+            self.source.run(header.id, self.session.id, context, spawn);
+        }
+    }
+
+    /// Refuses a request that its handler shall not see.
+    pub(crate) fn refuse(
+        &self,
+        header: &Header,
+        method: u64,
+        reason: Reason,
+    ) -> Result<(), Violation> {
+        let wants_reply = !header.is_one_way();
+        refuse_request(&self.session, header.id, method, wants_reply, reason).map_err(overflow)
+    }
+}
+
 /// The outbox has no room even for a refusal: the peer takes nothing.
 pub(crate) fn overflow(_: PutError) -> Violation {
     Violation("the peer does not take what is sent to it".to_owned())
@@ -182,14 +209,11 @@ pub(crate) fn overflow(_: PutError) -> Violation {
 struct Done {
     source: Arc<Source>,
     id: u64,
-    wants_reply: bool,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        if self.wants_reply {
-            self.source.done(self.id);
-        }
+        self.source.done(self.id);
     }
 }
 
@@ -200,20 +224,10 @@ struct Handling {
 }
 
 impl Handling {
-    fn start(registered: &Registered, context: Context, body: Bytes) -> Self {
-        Self { running: Some((registered.start)(context.clone(), body)), context }
-    }
-
     /// Polls without waiting; `None` when it is done.
-    fn poll_once(mut self, name: &str) -> Option<Self> {
-        let clock = self.context.clock();
-        let before = clock.now();
+    fn poll_once(mut self) -> Option<Self> {
         // Nobody is woken by this poll: the task that gets it polls again at once.
         let poll = Pin::new(&mut self).poll(&mut TaskContext::from_waker(Waker::noop()));
-        let took = clock.now().since(before);
-        if took >= SLOW_POLL_MS {
-            tracing::warn!(method = name, took_ms = took, "handler blocks its lane");
-        }
         poll.is_pending().then_some(self)
     }
 
