@@ -131,14 +131,12 @@ impl Link {
             class: Class::Control,
             header: self.header(kind, 0),
             deadline: Millis::NEVER,
+            extension_len: 0,
             body_len: 1 + 25 * pulse.lanes.len(),
             is_first_in_line: false,
             only_session: None,
         };
-        self.lane(lane).put(put, |out| {
-            pulse.put(out);
-            0
-        })?;
+        self.lane(lane).put(put, |out| pulse.put(out))?;
         Ok(())
     }
 
@@ -150,14 +148,12 @@ impl Link {
             class: Class::Control,
             header: self.header(Kind::GoAway, 0),
             deadline: Millis::NEVER,
+            extension_len: 0,
             body_len: bytes.len(),
             is_first_in_line: false,
             only_session: Some(session.id),
         };
-        self.lane(session.lane).put(put, |out| {
-            out.extend_from_slice(&bytes);
-            0
-        })?;
+        self.lane(session.lane).put(put, |out| out.extend_from_slice(&bytes))?;
         Ok(())
     }
 

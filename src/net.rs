@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::timeout;
 
@@ -84,6 +85,29 @@ pub(crate) fn tune(stream: &TcpStream, dead: Option<Duration>) -> io::Result<()>
     #[cfg(not(target_os = "linux"))]
     let _: (SockRef<'_>, _) = (SockRef::from(stream), dead);
     Ok(())
+}
+
+/// How long a connection may stay open for its last words to arrive.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Says the last words and closes so that they arrive: what the peer has sent must be read first,
+/// or the system resets the connection, and a reset destroys what the peer has not read.
+pub(crate) async fn farewell(stream: &mut TcpStream, words: &[u8]) -> io::Result<()> {
+    let say = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        read_out(stream).await;
+        Ok(())
+    };
+    timeout(LINGER, say).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Reads and discards until the peer's end, for a while.
+pub(crate) async fn read_out(io: &mut (impl AsyncRead + Unpin)) {
+    let mut waste = vec![0; 4096];
+    let read = async { while matches!(io.read(&mut waste).await, Ok(1..)) {} };
+    // A peer that goes on for longer has had its time.
+    timeout(LINGER, read).await.ok();
 }
 
 /// Why no connection came about.

@@ -207,15 +207,11 @@ impl Answer {
     async fn put(&self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
         let lane = self.session.link.rpc();
-        let mut write = |out: &mut Vec<u8>| {
-            body(out);
-            0
-        };
-        let mut outcome = lane.put(put, &mut write);
+        let mut outcome = lane.put(put, &mut body);
         if outcome == Err(PutError::Full) {
             let clock = self.session.link.home.clock;
             let put = Put { is_first_in_line: true, ..put };
-            let attempt = || lane.put(put, &mut write);
+            let attempt = || lane.put(put, &mut body);
             outcome = lane.in_line(clock, self.deadline, attempt).await;
         }
         if outcome.is_err() {
@@ -232,6 +228,7 @@ impl Answer {
             class,
             header,
             deadline: Millis::NEVER,
+            extension_len: 0,
             body_len,
             is_first_in_line: false,
             only_session,
@@ -253,10 +250,7 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.session.link.rpc().put(put, |out| {
-            failure.put(out);
-            0
-        });
+        let outcome = self.session.link.rpc().put(put, |out| failure.put(out));
         if outcome.is_err() {
             self.session.link.home.counters.replies_dropped.add(1);
         }
@@ -298,14 +292,12 @@ pub(crate) fn refuse_request(
         class: Class::Control,
         header,
         deadline: Millis::NEVER,
+        extension_len: 0,
         body_len: failure.len(),
         is_first_in_line: false,
         only_session: Some(session.id),
     };
-    session.link.rpc().put(put, |out| {
-        failure.put(out);
-        0
-    })?;
+    session.link.rpc().put(put, |out| failure.put(out))?;
     Ok(())
 }
 
@@ -340,14 +332,12 @@ pub(crate) fn bounce(
         class: Class::Control,
         header,
         deadline: Millis::NEVER,
+        extension_len: 0,
         body_len: bytes.len(),
         is_first_in_line: false,
         only_session: None,
     };
-    link.rpc().put(put, |out| {
-        out.extend_from_slice(&bytes);
-        0
-    })?;
+    link.rpc().put(put, |out| out.extend_from_slice(&bytes))?;
     Ok(())
 }
 

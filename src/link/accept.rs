@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::time::{sleep, timeout};
@@ -69,9 +68,7 @@ impl Door {
 
     fn let_in(self: &Arc<Self>, mut stream: TcpStream, from: SocketAddr) {
         let Some(leave) = self.seat(from.ip()) else {
-            self.home.counters.refused_connections.add(1);
-            // One small write into an empty socket buffer does not wait; if it fails, so be it.
-            drop(stream.try_write(&too_many_connections()));
+            self.turn_away(from, "too many connections from its address");
             return;
         };
         let door = Arc::clone(self);
@@ -88,7 +85,10 @@ impl Door {
                 Some(Ok(Ok(claim))) => door.introduce(Newcomer { stream, claim }).await,
                 Some(Ok(Err(error))) => door.turn_away(from, &error.to_string()),
                 Some(Err(_)) => door.turn_away(from, "handshake took too long"),
-                None => door.turn_away(from, "gave its place to a later connection"),
+                None => {
+                    door.turn_away(from, "gave its place to a later connection");
+                    net::farewell(&mut stream, &too_many_connections()).await.ok();
+                }
             }
         });
     }
@@ -134,21 +134,17 @@ impl Door {
         }
         match self.home.upper().and_then(|upper| upper.link_to(peer)) {
             Some(link) => link.tell(Event::Newcomer(Box::new(newcomer))).await,
-            None => refuse(&self.home, newcomer, Refusal::UnknownMember).await,
+            None => refuse(&self.home, newcomer, Refusal::UnknownMember),
         }
     }
 }
 
 /// Refuses somebody who has proved who they are.
-pub(super) async fn refuse(home: &Home, newcomer: Newcomer, refusal: Refusal) {
+pub(super) fn refuse(home: &Home, newcomer: Newcomer, refusal: Refusal) {
     let Newcomer { mut stream, claim } = newcomer;
     home.counters.refused_connections.add(1);
     tracing::debug!(peer = %claim.peer.addr, lane = ?claim.lane, %refusal, "connection refused");
     let reply = claim.refuse(refusal, "");
-    let send = async {
-        stream.write_all(&reply).await?;
-        stream.shutdown().await
-    };
     // The dialer finds out without our help if this fails.
-    drop(timeout(Duration::from_secs(1), send).await);
+    home.tasks.spawn(async move { net::farewell(&mut stream, &reply).await.ok() });
 }

@@ -65,6 +65,8 @@ struct Driver {
     machine: Machine,
     work: [Work; LANES.len()],
     newcomers: u64,
+    /// When the last heartbeat was put.
+    pinged: Millis,
     /// The peer is no member any more: until then it may finish what it has.
     retired_until: Option<Millis>,
 }
@@ -78,6 +80,7 @@ pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
         machine,
         work: Default::default(),
         newcomers: 0,
+        pinged: Millis::default(),
         retired_until: None,
     };
     if link.peer == link.home.me {
@@ -123,7 +126,7 @@ impl Driver {
     /// Returns why the link is to be closed for good, if it is.
     async fn on_event(&mut self, event: Event) -> Option<Cause> {
         let actions = match event {
-            Event::Newcomer(newcomer) => self.on_newcomer(newcomer).await,
+            Event::Newcomer(newcomer) => self.on_newcomer(newcomer),
             Event::Dialed { lane, attempt, outcome } => {
                 return self.on_dialed(lane, attempt, outcome).await;
             }
@@ -142,10 +145,10 @@ impl Driver {
         None
     }
 
-    async fn on_newcomer(&mut self, newcomer: Box<Newcomer>) -> Vec<Action> {
+    fn on_newcomer(&mut self, newcomer: Box<Newcomer>) -> Vec<Action> {
         let lane = newcomer.claim.lane;
         if !LANES.contains(&lane) {
-            accept::refuse(&self.link.home, *newcomer, Refusal::Lane).await;
+            accept::refuse(&self.link.home, *newcomer, Refusal::Lane);
             return Vec::new();
         }
         self.newcomers += 1;
@@ -162,7 +165,7 @@ impl Driver {
         let actions = self.machine.on_newcomer(lane, number, claim, now);
         if let Some((_, replaced)) = replaced {
             // The machine has said the same, but knows only the later one by now.
-            accept::refuse(&self.link.home, *replaced, Refusal::Duplicate).await;
+            accept::refuse(&self.link.home, *replaced, Refusal::Duplicate);
         }
         actions
     }
@@ -200,16 +203,17 @@ impl Driver {
     /// What a refusal of a peer that has proved itself means beyond the attempt.
     fn on_refused(&mut self, error: &DialError) -> Option<Cause> {
         let DialError::Exchange {
-            error: ExchangeError::Handshake(HandshakeError::Refused { refusal, .. }),
+            error: ExchangeError::Handshake(HandshakeError::Refused { refusal, incarnation, .. }),
             ..
         } = error
         else {
             return None;
         };
         match *refusal {
-            Refusal::OlderIncarnation(newer) => {
-                let goes_on = self.upper().is_some_and(|upper| upper.on_superseded(newer));
-                (!goes_on).then_some(Cause::Stopped)
+            Refusal::OlderIncarnation(newer) => self.on_superseded(newer),
+            // Another run of this very node listens there; a later one is our successor.
+            Refusal::OwnAddress if *incarnation > self.link.home.incarnation() => {
+                self.on_superseded(*incarnation)
             }
             Refusal::Draining => {
                 for lane in LANES {
@@ -221,6 +225,11 @@ impl Driver {
         }
     }
 
+    fn on_superseded(&self, newer: Incarnation) -> Option<Cause> {
+        let goes_on = self.upper().is_some_and(|upper| upper.on_superseded(newer));
+        (!goes_on).then_some(Cause::Stopped)
+    }
+
     fn signs(&self) -> Signs {
         let heard = Millis(self.link.heard.load(Ordering::Relaxed));
         let (sent, stuck_since) = self.link.rpc().progress();
@@ -229,7 +238,8 @@ impl Driver {
             let now = self.now();
             return Signs { heard: now, sent: now, stuck_since: None };
         }
-        Signs { heard, sent, stuck_since }
+        // A ping that waits behind a stuck writer is not sent again and again.
+        Signs { heard, sent: sent.max(self.pinged), stuck_since }
     }
 
     fn next_timer(&self) -> Millis {
@@ -306,13 +316,16 @@ impl Driver {
                 Action::End { lane, cause, .. } => self.end(lane, cause).await,
                 Action::Accept { lane, newcomer } => self.accept(lane, newcomer).await,
                 Action::Refuse { lane, newcomer, refusal } => {
-                    self.refuse(lane, newcomer, refusal).await;
+                    self.refuse(lane, newcomer, refusal);
                 }
                 Action::Probe { lane } => {
                     self.link.probed[lane.index()].store(true, Ordering::Relaxed);
                     self.ping(lane);
                 }
-                Action::Ping => self.ping(LaneId::Rpc),
+                Action::Ping => {
+                    self.pinged = self.now();
+                    self.ping(LaneId::Rpc);
+                }
                 Action::Reborn => {
                     self.link.is_draining.store(false, Ordering::Relaxed);
                     for lane in LANES {
@@ -355,14 +368,14 @@ impl Driver {
         self.begin(stream, established);
     }
 
-    async fn refuse(&mut self, lane: LaneId, number: u64, denial: Denial) {
+    fn refuse(&mut self, lane: LaneId, number: u64, denial: Denial) {
         let Some(newcomer) = self.take_newcomer(lane, number) else { return };
         let refusal = match denial {
             Denial::Duplicate => Refusal::Duplicate,
             Denial::Older(known) => Refusal::OlderIncarnation(known),
             Denial::NotAMember => Refusal::UnknownMember,
         };
-        accept::refuse(&self.link.home, *newcomer, refusal).await;
+        accept::refuse(&self.link.home, *newcomer, refusal);
     }
 
     fn take_newcomer(&mut self, lane: LaneId, number: u64) -> Option<Box<Newcomer>> {
@@ -407,8 +420,12 @@ impl Driver {
         self.link.awake.store(now.0, Ordering::Relaxed);
         let inbound = upper.inbound(Arc::clone(&session));
         let (settled, incarnation) = (established.peer.counts, self.link.home.incarnation());
-        let loss = self.link.lane(lane).begin(&session, settled, incarnation, now);
+        let port = self.link.lane(lane);
+        let (loss, too_large) = port.begin(&session, settled, incarnation, now);
         self.report(&upper, loss);
+        for unsent in too_large {
+            upper.on_unsent(&self.link, unsent, Reason::TooLarge);
+        }
         let tasks = &self.link.home.tasks;
         let (reading, writing) = (Arc::clone(&session), Arc::clone(&session));
         tasks.spawn(async move {
@@ -433,16 +450,18 @@ impl Driver {
         if cause != Cause::Closed {
             self.link.set_trouble(cause.to_string());
         }
-        session.close();
+        let last = session.close();
         let mut batch = match self.work[lane.index()].writer.take() {
             // It ends at once: it waits for nothing but the connection and `ended`.
             Some(writer) => writer.await.unwrap_or_default(),
             None => Batch::default(),
         };
-        let (handed, loss) = port.end(&mut batch);
+        let (handed, loss) = port.end(last, &mut batch);
         let Some(upper) = self.upper() else { return };
         self.report(&upper, loss);
         if lane == LaneId::Rpc {
+            // Whoever answers next has not said that it drains.
+            self.link.is_draining.store(false, Ordering::Relaxed);
             upper.on_calls_cut(&self.link, handed.below);
             for lane in LANES {
                 let gone = self.link.lane(lane).on_bounces_gone();

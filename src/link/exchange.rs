@@ -13,6 +13,7 @@ use crate::handshake::{
     Acceptor, Claim, Dial, Dialer, Established, HandshakeError, PREFACE_BYTES, Rejected,
     message_len,
 };
+use crate::net;
 
 /// No TLS beneath.
 const NO_EXPORTER: [u8; 32] = [0; 32];
@@ -76,8 +77,7 @@ pub(super) async fn accept(home: &Home, stream: &mut TcpStream) -> Result<Claim,
         Ok(claim) => Ok(claim),
         Err(Rejected { error, reply }) => {
             if let Some(reply) = reply {
-                stream.write_all(&reply).await?;
-                stream.shutdown().await?;
+                net::farewell(stream, &reply).await?;
             }
             Err(error.into())
         }

@@ -56,7 +56,9 @@ pub(crate) struct Put {
     pub(crate) class: Class,
     pub(crate) header: Header,
     pub(crate) deadline: Millis,
-    /// What extension and body take together.
+    /// Length of the extension in bytes.
+    pub(crate) extension_len: usize,
+    /// Length of the body in bytes.
     pub(crate) body_len: usize,
     /// Whether it has waited its time; see [`Lane::in_line`].
     pub(crate) is_first_in_line: bool,
@@ -71,6 +73,8 @@ pub(crate) enum PutError {
     Full,
     /// The frame's session is over.
     Over,
+    /// The peer takes no frame as large as this.
+    TooLarge,
     /// Nothing more is sent to the peer.
     Closed(Reason),
     /// The peer takes nothing, not even what cannot wait: the link must be closed.
@@ -100,14 +104,9 @@ impl Lane {
         }
     }
 
-    /// Puts a frame into the outbox, or fails at once. `body` writes extension and body and
-    /// returns the length of the extension; it runs under the lane's lock. Returns the frame's
-    /// position.
-    pub(crate) fn put(
-        &self,
-        put: Put,
-        body: impl FnOnce(&mut Vec<u8>) -> usize,
-    ) -> Result<u64, PutError> {
+    /// Puts a frame into the outbox, or fails at once. `body` writes extension and body; it runs
+    /// under the lane's lock. Returns the frame's position.
+    pub(crate) fn put(&self, put: Put, body: impl FnOnce(&mut Vec<u8>)) -> Result<u64, PutError> {
         let id = put.header.id;
         self.put_prepared(put, |position| Ok((id, position)), body)
     }
@@ -118,13 +117,14 @@ impl Lane {
         &self,
         mut put: Put,
         prepare: impl FnOnce(u64) -> Result<(u64, T), PutError>,
-        body: impl FnOnce(&mut Vec<u8>) -> usize,
+        body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<T, PutError> {
         let mut queue = self.queue.lock();
         queue.check(&put, self.waiting.load(Ordering::Relaxed) > 0)?;
         let (id, prepared) = prepare(queue.outbox.next_position())?;
         put.header.id = id;
-        queue.outbox.put(put.class, put.header, put.deadline, put.body_len, body)?;
+        let Put { class, header, deadline, extension_len, body_len, .. } = put;
+        queue.outbox.put(class, header, deadline, (extension_len, body_len), body)?;
         self.wake(queue);
         Ok(prepared)
     }
@@ -274,23 +274,23 @@ impl Lane {
         settled: Option<Counts>,
         incarnation: Incarnation,
         now: Millis,
-    ) -> Option<Loss> {
+    ) -> (Option<Loss>, Vec<Unsent>) {
         let mut queue = self.queue.lock();
         let loss = settled.and_then(|counts| queue.account.settle(counts));
         queue.account.begin(session.id);
-        queue.outbox.begin_session(incarnation);
+        let mut too_large = Vec::new();
+        queue.outbox.begin_session(incarnation, session.frame_bytes_max, &mut too_large);
         queue.session = Some(Arc::clone(session));
         queue.is_writer_idle = false;
         self.moved.store(now.0, Ordering::Relaxed);
-        loss
+        (loss, too_large)
     }
 
-    /// The session is over. `batch` is what its writer left.
-    pub(super) fn end(&self, batch: &mut Batch) -> (Handed, Option<Loss>) {
+    /// The session is over. `last` is what was received on it, `batch` what its writer left.
+    pub(super) fn end(&self, last: Counts, batch: &mut Batch) -> (Handed, Option<Loss>) {
         let mut queue = self.queue.lock();
-        if let Some(session) = queue.session.take() {
-            queue.last = session.counts();
-        }
+        queue.session = None;
+        queue.last = last;
         let handed = queue.outbox.end_session(batch);
         let loss = queue.account.end(handed.one_way);
         self.relieve(queue);
@@ -355,7 +355,10 @@ impl Queue {
         {
             return Err(PutError::Over);
         }
-        let checked = self.outbox.check(put.class, HEADER_LEN + put.body_len);
+        if self.session.as_ref().is_some_and(|session| put.body_len > session.frame_bytes_max) {
+            return Err(PutError::TooLarge);
+        }
+        let checked = self.outbox.check(put.class, HEADER_LEN + put.extension_len + put.body_len);
         self.is_congested |= checked == Err(Rejected::Full);
         checked.map_err(PutError::from)
     }

@@ -88,22 +88,23 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame in; `body` writes extension and body behind the header and returns the length
-    /// of the extension. `body_len` is what both together will take. Returns the frame's position.
+    /// Puts a frame in; `body` writes extension and body, of these lengths, behind the header.
+    /// Returns the frame's position.
     pub(crate) fn put(
         &mut self,
         class: Class,
         mut header: Header,
         deadline: Millis,
-        body_len: usize,
-        body: impl FnOnce(&mut Vec<u8>) -> usize,
+        (extension, body_len): (usize, usize),
+        body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, Rejected> {
-        self.check(class, HEADER_LEN + body_len)?;
+        let len = HEADER_LEN + extension + body_len;
+        self.check(class, len)?;
         let start = self.buffer.len();
         header.time_left = queued::deadline(deadline);
-        self.buffer.reserve(HEADER_LEN + body_len);
+        self.buffer.reserve(len);
         header.put(&mut self.buffer);
-        let extension = body(&mut self.buffer);
+        body(&mut self.buffer);
         Header::seal(&mut self.buffer, start, extension);
         self.earliest = self.earliest.min(deadline);
         Ok(self.origin + start as u64)
@@ -217,15 +218,25 @@ impl Outbox {
         });
     }
 
-    /// A session begins: what waits goes out on it, in the name of this incarnation.
-    pub(crate) fn begin_session(&mut self, incarnation: Incarnation) {
+    /// A session begins: what waits goes out on it, in the name of this incarnation. Frames with a
+    /// body over `body_bytes_max` are appended to `too_large` instead.
+    pub(crate) fn begin_session(
+        &mut self,
+        incarnation: Incarnation,
+        body_bytes_max: usize,
+        too_large: &mut Vec<Unsent>,
+    ) {
         self.session_floor = self.origin + self.head as u64;
         self.one_way_taken = 0;
         self.retain(|buffer, at, header| {
             if matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel) {
                 queued::rebrand(buffer, at, incarnation);
             }
-            true
+            let fits = queued::body_len(buffer, at) <= body_bytes_max;
+            if !fits {
+                too_large.push(unsent(buffer, at, header));
+            }
+            fits
         });
     }
 

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use super::home::{Flow, Inbound, Violation};
 use super::outbox::{Batch, Unsent};
 use super::session::Session;
+use crate::net;
 use crate::wire::{FrameError, FrameLimits, Reason, decode};
 
 /// The least room for a read; what an idle lane holds.
@@ -57,6 +58,9 @@ pub(super) async fn read(
         }
     };
     inbound.on_end();
+    if matches!(error, PumpError::Ended) {
+        net::read_out(&mut io).await;
+    }
     error
 }
 

@@ -56,14 +56,13 @@ impl Session {
         self.bounced.fetch_add(1, Ordering::Relaxed) & FINAL == 0
     }
 
-    /// What was received so far; final after [`Session::close`].
+    /// What was received so far.
     pub(super) fn counts(&self) -> Counts {
-        // The counts go on after the end, but only above the final value, which `close` keeps.
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed) & !FINAL;
         Counts { session: self.id, handled: read(&self.handled), bounced: read(&self.bounced) }
     }
 
-    /// Makes the counts final and tells all who work on the session to stop.
+    /// Makes the counts final, tells all who work on the session to stop, and returns the counts.
     pub(super) fn close(&self) -> Counts {
         let end = |count: &AtomicU64| count.fetch_or(FINAL, Ordering::Relaxed) & !FINAL;
         let (handled, bounced) = (end(&self.handled), end(&self.bounced));

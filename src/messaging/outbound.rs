@@ -116,6 +116,7 @@ impl Sender {
             class: Class::Data,
             header,
             deadline,
+            extension_len: 0,
             body_len: len,
             is_first_in_line: false,
             only_session: None,
@@ -135,6 +136,7 @@ impl Sender {
                 return Ok(());
             }
             Err(PutError::Closed(reason)) => (reason, String::new()),
+            Err(PutError::TooLarge) => (Reason::TooLarge, String::new()),
             Err(_) => (Reason::Full, link.trouble()),
         };
         Err(SendError { to, reason, detail })
@@ -144,12 +146,7 @@ impl Sender {
 impl<B: Body + ?Sized> Outbound<'_, B> {
     fn put(&self, is_first_in_line: bool) -> Result<u64, PutError> {
         let put = Put { is_first_in_line, ..self.put };
-        self.link.message().put(put, |out| self.write(out))
-    }
-
-    fn write(&self, out: &mut Vec<u8>) -> usize {
-        self.body.put(out);
-        0
+        self.link.message().put(put, |out| self.body.put(out))
     }
 }
 

@@ -175,9 +175,17 @@ impl Caller {
         if !wants_reply {
             header.flags = FLAG_NO_REPLY;
         }
-        let body_len = extension.len() + METHOD_LEN + message.encoded_len();
+        let (extension_len, body_len) = (extension.len(), METHOD_LEN + message.encoded_len());
         let (class, only_session, deadline) = (Class::Data, None, *deadline);
-        let put = Put { class, header, deadline, body_len, is_first_in_line, only_session };
+        let put = Put {
+            class,
+            header,
+            deadline,
+            extension_len,
+            body_len,
+            is_first_in_line,
+            only_session,
+        };
         let enter = |position| {
             if !wants_reply {
                 return Ok((0, None));
@@ -197,7 +205,6 @@ impl Caller {
             out.extend_from_slice(&method.to_be_bytes());
             // Fails only without room, and a Vec grows.
             message.encode(out).ok();
-            extension.len()
         };
         link.rpc().put_prepared(put, enter, encode)
     }
@@ -285,11 +292,19 @@ fn take_back(ticket: &Ticket) -> bool {
     if lane.is_carrying(ticket.position) {
         let mut header = ticket.link.header(Kind::Cancel, ticket.id);
         header.to = ticket.to;
-        let (class, deadline, body_len) = (Class::Cancel, Millis::NEVER, 0);
+        let (class, deadline, extension_len, body_len) = (Class::Cancel, Millis::NEVER, 0, 0);
         let (is_first_in_line, only_session) = (false, None);
-        let put = Put { class, header, deadline, body_len, is_first_in_line, only_session };
+        let put = Put {
+            class,
+            header,
+            deadline,
+            extension_len,
+            body_len,
+            is_first_in_line,
+            only_session,
+        };
         // Always has room; when the link is closed, nobody is left to cancel.
-        lane.put(put, |_| 0).ok();
+        lane.put(put, |_| ()).ok();
     }
     false
 }
@@ -314,6 +329,7 @@ fn denied(link: &Link, error: PutError) -> Denied {
         PutError::Full | PutError::Overflow => {
             Denied { reason: Reason::Full, detail: link.trouble() }
         }
+        PutError::TooLarge => Denied::new(Reason::TooLarge),
         PutError::Closed(reason) => Denied::new(reason),
         PutError::Over => Denied::new(Reason::Unreachable),
     }

@@ -220,6 +220,13 @@ pub(crate) mod queued {
         body.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
     }
 
+    /// Length of the body of the frame that begins at `at`.
+    pub(crate) fn body_len(buffer: &[u8], at: usize) -> usize {
+        let bytes = buffer.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>());
+        let extension = bytes.and_then(Header::read).map_or(0, |(_, extension)| extension);
+        len(buffer, at).unwrap_or(0).saturating_sub(HEADER_LEN + extension)
+    }
+
     /// Takes the frame that begins at `at` back; `false` if it was already.
     pub(crate) fn void(buffer: &mut [u8], at: usize) -> bool {
         match buffer.get_mut(at + 4) {
