@@ -1,29 +1,29 @@
 //! Runs a link: asks `state` what to do and does it.
 
+mod sessions;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
+use super::Link;
 use super::accept::{self, Newcomer};
 use super::dial::{self, Connected, DialError, known};
 use super::exchange::{ExchangeError, Stage};
 use super::home::Upper;
 use super::outbox::{Batch, Unsent};
-use super::pump::{self, PumpError};
-use super::session::Session;
 use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Signs, Times};
-use super::{Link, Loss};
 use crate::clock::{Millis, millis};
-use crate::handshake::{Established, HandshakeError, Lane as LaneId, Peer, Refusal};
+use crate::handshake::{HandshakeError, Lane as LaneId, Peer, Refusal};
 use crate::incarnation::Incarnation;
-use crate::wire::{GoAway, Kind, Reason};
+use crate::wire::{Kind, Reason};
 
 /// How long a READY may take to write, and a farewell to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -383,99 +383,6 @@ impl Driver {
         waiting.take_if(|(waiting, _)| *waiting == number).map(|(_, newcomer)| newcomer)
     }
 
-    /// A handshake is done: the session begins.
-    fn begin(&mut self, stream: TcpStream, established: Established) {
-        let (lane, peer) = (established.lane, &established.peer);
-        tracing::debug!(
-            peer = %self.link.peer, ?lane, session = established.session,
-            incarnation = %peer.incarnation, version = peer.version_label, "session begins"
-        );
-        let (reader, writer) = stream.into_split();
-        self.run_session(reader, writer, &established);
-    }
-
-    /// A link of the node to itself has one session on each lane, in memory, for ever.
-    fn loop_back(&mut self) {
-        for lane in LANES {
-            let (near, far) = tokio::io::duplex(64 << 10);
-            let (_, writer) = split(near);
-            let (reader, _) = split(far);
-            let established = self.link.home.to_self(lane);
-            let now = self.now();
-            self.machine.on_accepted(lane, established.session, 0, now);
-            self.run_session(reader, writer, &established);
-        }
-    }
-
-    fn run_session(
-        &mut self,
-        reader: impl AsyncRead + Send + Unpin + 'static,
-        writer: impl AsyncWrite + Send + Unpin + 'static,
-        established: &Established,
-    ) {
-        let Some(upper) = self.upper() else { return };
-        let (lane, now) = (established.lane, self.now());
-        let session = Session::new(Arc::clone(&self.link), established);
-        self.link.heard.store(now.0, Ordering::Relaxed);
-        self.link.awake.store(now.0, Ordering::Relaxed);
-        let inbound = upper.inbound(Arc::clone(&session));
-        let (settled, incarnation) = (established.peer.counts, self.link.home.incarnation());
-        let port = self.link.lane(lane);
-        let (loss, too_large) = port.begin(&session, settled, incarnation, now);
-        self.report(&upper, loss);
-        for unsent in too_large {
-            upper.on_unsent(&self.link, unsent, Reason::TooLarge);
-        }
-        let tasks = &self.link.home.tasks;
-        let (reading, writing) = (Arc::clone(&session), Arc::clone(&session));
-        tasks.spawn(async move {
-            let error = pump::read(reader, Arc::clone(&reading), inbound).await;
-            say_goodbye(&reading, &error).await;
-            tell_ended(&reading, &error).await;
-        });
-        self.work[lane.index()].writer = Some(tasks.spawn(async move {
-            let link = &writing.link;
-            let report = |unsent, reason| upper.on_unsent(link, unsent, reason);
-            let (batch, error) = pump::write(writer, Arc::clone(&writing), report).await;
-            tell_ended(&writing, &error).await;
-            batch
-        }));
-    }
-
-    /// Ends a session: its counts become final, and what it had not sent waits again.
-    async fn end(&mut self, lane: LaneId, cause: Cause) {
-        let port = self.link.lane(lane);
-        let Some(session) = port.session() else { return };
-        tracing::debug!(peer = %self.link.peer, ?lane, session = session.id, ?cause, "session over");
-        if cause != Cause::Closed {
-            self.link.set_trouble(cause.to_string());
-        }
-        let last = session.close();
-        let mut batch = match self.work[lane.index()].writer.take() {
-            // It ends at once: it waits for nothing but the connection and `ended`.
-            Some(writer) => writer.await.unwrap_or_default(),
-            None => Batch::default(),
-        };
-        let (handed, loss) = port.end(last, &mut batch);
-        let Some(upper) = self.upper() else { return };
-        self.report(&upper, loss);
-        if lane == LaneId::Rpc {
-            // Whoever answers next has not said that it drains.
-            self.link.is_draining.store(false, Ordering::Relaxed);
-            upper.on_calls_cut(&self.link, handed.below);
-            for lane in LANES {
-                let gone = self.link.lane(lane).on_bounces_gone();
-                self.report(&upper, gone);
-            }
-        }
-    }
-
-    fn report(&self, upper: &Arc<dyn Upper>, loss: Option<Loss>) {
-        if let Some(loss) = loss {
-            upper.on_loss(&self.link, loss);
-        }
-    }
-
     fn return_unsent(&self, unsent: Unsent, reason: Reason) {
         if let Some(upper) = self.upper() {
             upper.on_unsent(&self.link, unsent, reason);
@@ -503,31 +410,4 @@ fn is_hung_up(stream: &TcpStream) -> bool {
     // A dialer that waits for READY sends nothing: whatever can be read is its end.
     let mut byte = [0];
     !matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-/// Tells a peer that broke a rule which one, before its connection is closed.
-async fn say_goodbye(session: &Session, error: &PumpError) {
-    if !matches!(error, PumpError::Frame(_) | PumpError::Violation(_)) {
-        return;
-    }
-    let link = &session.link;
-    tracing::warn!(peer = %link.peer, lane = ?session.lane, %error, "peer broke a rule");
-    let text = GoAway::Closing(error.to_string());
-    if link.put_go_away(session, &text).is_ok() {
-        link.lane(session.lane).flushed(FAREWELL).await;
-    }
-}
-
-async fn tell_ended(session: &Session, error: &PumpError) {
-    if matches!(error, PumpError::Ended) {
-        return;
-    }
-    let (lane, cause) = (session.lane, error.to_string());
-    let tell = session.link.tell(Event::Ended { lane, session: session.id, cause });
-    // The driver may be waiting for this very task.
-    select! {
-        biased;
-        () = session.ended.cancelled() => {}
-        () = tell => {}
-    }
 }

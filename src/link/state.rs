@@ -12,8 +12,11 @@
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::fmt;
+mod words;
+
 use std::time::Duration;
+
+pub(crate) use words::{Action, Cause, Claimed, Denial, Signs};
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Millis, millis};
@@ -30,77 +33,6 @@ const PROBE_MS: u64 = 500;
 const RPC_GRACE_MS: u64 = 200;
 /// A peer that nothing was heard of for this many heartbeats is dead.
 const DEAD_HEARTBEATS: u64 = 3;
-
-/// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Start an attempt to connect.
-    Dial { lane: Lane, attempt: u64 },
-    /// Give the attempt up, whatever it has reached.
-    Abandon { lane: Lane },
-    /// Close the session and make its counts final. No `on_ended` follows.
-    End { lane: Lane, session: u64, cause: Cause },
-    /// Let the newcomer in.
-    Accept { lane: Lane, newcomer: u64 },
-    /// Turn the newcomer away.
-    Refuse { lane: Lane, newcomer: u64, refusal: Denial },
-    /// Send a ping on the lane and say `on_heard` when anything comes back.
-    Probe { lane: Lane },
-    /// Send a ping on the rpc lane.
-    Ping,
-    /// The peer has another incarnation now: nothing of the older one counts any more.
-    Reborn,
-}
-
-/// Why a newcomer is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denial {
-    /// We have a session on this lane, or our own dial goes first.
-    Duplicate,
-    /// A later run of the same address is known.
-    Older(Incarnation),
-    /// The peer is not, or no longer, a member.
-    NotAMember,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The connection was closed or reset, or the peer broke a rule.
-    Closed,
-    /// Nothing was heard for three heartbeats.
-    Silent,
-    /// The peer took no byte from its rpc lane for three heartbeats.
-    Stalled,
-    /// The peer came back with a new connection for the lane.
-    Replaced,
-    /// The peer has restarted.
-    Reborn,
-    /// The rpc lane, the pulse of the link, is gone.
-    Pulse,
-    /// Discovery gives the peer another network address.
-    Moved,
-    /// Discovery no longer has the peer.
-    Removed,
-    /// This node stops.
-    Stopped,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "the connection was lost",
-            Self::Silent => "nothing was heard of the peer for three heartbeats",
-            Self::Stalled => "the peer took no byte for three heartbeats",
-            Self::Replaced => "the peer has lost the connection and made a new one",
-            Self::Reborn => "the peer has restarted",
-            Self::Pulse => "the rpc lane was lost",
-            Self::Moved => "discovery gives the peer another network address",
-            Self::Removed => "discovery no longer has the peer",
-            Self::Stopped => "this node stops",
-        })
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LaneState {
@@ -128,17 +60,6 @@ impl Times {
             backoff_max_ms: at_least_one(config.backoff_max),
         }
     }
-}
-
-/// When something last moved on the link.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Signs {
-    /// Last byte from the peer, on any lane.
-    pub(crate) heard: Millis,
-    /// Last byte to the peer on the rpc lane.
-    pub(crate) sent: Millis,
-    /// Since when the rpc lane's writer is stuck; `None` if it is not.
-    pub(crate) stuck_since: Option<Millis>,
 }
 
 /// See the module.
@@ -173,6 +94,7 @@ impl Machine {
     }
 
     /// The peer's incarnation, as it proved or discovery told.
+    #[cfg(test)]
     pub(crate) const fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
     }
@@ -506,16 +428,6 @@ impl Machine {
         }
         next
     }
-}
-
-/// What somebody who wants a lane has said.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Claimed {
-    pub(crate) incarnation: Incarnation,
-    /// The last session of the lane that it knows; 0: none.
-    pub(crate) last_session: u64,
-    /// Whether our own attempt on the lane has already sent its HELLO.
-    pub(crate) is_said: bool,
 }
 
 /// Full jitter: somewhere between nothing and a bound that doubles with each failure. See Marc
