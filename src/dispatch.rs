@@ -36,7 +36,7 @@ pub(crate) struct Dispatch {
 impl Dispatch {
     fn source(&self, peer: LogicalAddr) -> Arc<Source> {
         let mut sources = self.sources.lock();
-        let source = sources.entry(peer).or_insert_with(|| Source::new(peer, &self.home.config));
+        let source = sources.entry(peer).or_insert_with(|| Source::new(&self.home.config));
         Arc::clone(source)
     }
 

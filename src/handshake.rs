@@ -29,10 +29,10 @@ mod message;
 mod proof;
 mod refusal;
 
-pub(crate) use acceptor::{Acceptor, Challenging, Claim, Rejected, too_many_connections};
-pub(crate) use dialer::{Dial, Dialer, Proving};
+pub(crate) use acceptor::{Acceptor, Claim, Rejected, too_many_connections};
+pub(crate) use dialer::{Dial, Dialer};
 pub(crate) use error::HandshakeError;
-pub(crate) use fields::{MESSAGE_BYTES_MAX, message_len};
+pub(crate) use fields::message_len;
 pub(crate) use local::{Local, LocalError};
 pub(crate) use refusal::Refusal;
 

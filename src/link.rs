@@ -35,9 +35,8 @@ pub(crate) use account::Loss;
 pub(crate) use driver::Event;
 pub(crate) use home::{Flow, Home, Inbound, Upper, Violation};
 pub(crate) use lane::{Lane, Put, PutError};
-pub(crate) use outbox::{Class, Handed, Unsent};
+pub(crate) use outbox::{Class, Unsent};
 pub(crate) use session::Session;
-pub(crate) use state::Cause;
 
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;

@@ -11,5 +11,4 @@ mod next_hop;
 mod rendezvous;
 
 pub(crate) use next_hop::{Hop, NoRoute};
-pub(crate) use rendezvous::{mix, score};
 pub(crate) use table::Table;

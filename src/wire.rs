@@ -7,6 +7,7 @@
 //! | header | extension | body |      header: 44 bytes, `header.rs`
 //! +--------+-----------+------+      extension: tagged fields, opaque to relays, `extension.rs`
 //! ```
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::indexing_slicing)]
 
 mod extension;
 mod frame;
@@ -17,12 +18,19 @@ mod reply;
 
 pub(crate) use extension::{Extension, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, TraceContext};
 pub(crate) use frame::{Frame, FrameError, FrameLimits, decode};
-pub(crate) use header::{
-    EXTENSION_BYTES_MAX, FLAG_NO_REPLY, HEADER_LEN, Header, Kind, NO_DEADLINE, queued,
-};
-pub(crate) use notice::{Bounce, Counts, Down, GoAway, Pulse, Receipt};
+pub(crate) use header::{FLAG_NO_REPLY, HEADER_LEN, Header, Kind, NO_DEADLINE, queued};
+pub(crate) use notice::{Bounce, Counts, GoAway, Pulse};
 pub use reason::Reason;
 pub(crate) use reply::{Failure, Origin, ReplyBody};
+
+/// The start of a text: at most so many bytes of it, and no half character.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
 
 #[cfg(test)]
 mod tests;

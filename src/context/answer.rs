@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::Context;
-use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::error::{Code, Status};
@@ -20,7 +19,6 @@ use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, Rep
 /// All requests of one peer that are being handled.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) peer: LogicalAddr,
     /// Messages of one sender are handled one after another: whoever has this may.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
     requests: AtomicUsize,
@@ -39,9 +37,8 @@ struct Running {
 }
 
 impl Source {
-    pub(crate) fn new(peer: LogicalAddr, config: &Config) -> Arc<Self> {
+    pub(crate) fn new(config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            peer,
             turn: Arc::default(),
             requests: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),

@@ -78,6 +78,7 @@ impl View {
     }
 
     /// How many members are in sight, the node itself among them.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acceptor::Challenging;
+use super::dialer::Proving;
+use super::fields::MESSAGE_BYTES_MAX;
 use super::*;
 use crate::config::{ClusterKey, Config};
 

@@ -103,6 +103,7 @@ impl Account {
     }
 
     /// The session before this one, as a handshake names it; 0 if there is none to settle.
+    #[cfg(test)]
     pub(crate) fn unsettled(&self) -> u64 {
         self.broken.as_ref().map_or(0, |broken| broken.session)
     }

@@ -41,7 +41,7 @@ impl Stage {
 
 /// Why a connection came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),

@@ -51,12 +51,7 @@ pub(super) async fn read(
     session: Arc<Session>,
     mut inbound: Box<dyn Inbound>,
 ) -> PumpError {
-    let error = loop {
-        match read_on(&mut io, &session, inbound.as_mut()).await {
-            Ok(never) => match never {},
-            Err(error) => break error,
-        }
-    };
+    let Err(error) = read_on(&mut io, &session, inbound.as_mut()).await;
     inbound.on_end();
     if matches!(error, PumpError::Ended) {
         net::read_out(&mut io).await;

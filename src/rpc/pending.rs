@@ -207,7 +207,7 @@ impl Pending {
     }
 
     fn shard_of(&self, id: u64) -> &Mutex<Shard> {
-        self.shard((id % SHARDS as u64) as usize)
+        self.shard(low_half(id) as usize)
     }
 
     fn shard(&self, number: usize) -> &Mutex<Shard> {
@@ -250,9 +250,12 @@ impl Shard {
 }
 
 fn place_of(id: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-    let low = id as u32;
-    low >> SHARD_BITS
+    low_half(id) >> SHARD_BITS
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+const fn low_half(id: u64) -> u32 {
+    id as u32
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use bytes::BufMut;
 
+use super::cut;
 use super::header::Kind;
 use super::reason::Reason;
 use crate::addr::LogicalAddr;
@@ -112,6 +113,7 @@ pub(crate) struct Receipt {
     pub(crate) missing: u32,
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for relays"))]
 impl Receipt {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u64(self.incarnation.bits());
@@ -144,6 +146,7 @@ pub(crate) struct Down {
     pub(crate) hop: LogicalAddr,
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for relays"))]
 impl Down {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32(self.address.bits());
@@ -177,8 +180,7 @@ impl GoAway {
             Self::Draining => out.put_u8(0),
             Self::Closing(text) => {
                 out.put_u8(1);
-                let end = text.floor_char_boundary(Self::TEXT_BYTES_MAX);
-                out.put_slice(text.get(..end).unwrap_or_default().as_bytes());
+                out.put_slice(cut(text, Self::TEXT_BYTES_MAX).as_bytes());
             }
         }
     }

@@ -15,6 +15,7 @@ macro_rules! reasons {
 
         impl Reason {
             /// All reasons that this version knows.
+            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The byte on the wire.

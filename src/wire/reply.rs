@@ -3,6 +3,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
+use super::cut;
 use super::reason::Reason;
 
 /// Bytes of text in a reply that is an error; what is longer is cut.
@@ -38,7 +39,7 @@ impl Failure {
 
     /// Bytes that [`Failure::put`] writes.
     pub(crate) fn len(&self) -> usize {
-        4 + self.cut_text().len() + self.details.len()
+        4 + cut(&self.text, TEXT_BYTES_MAX).len() + self.details.len()
     }
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
@@ -48,15 +49,10 @@ impl Failure {
             Origin::Refused => 1,
             Origin::Unknown => 2,
         });
-        let text = self.cut_text();
+        let text = cut(&self.text, TEXT_BYTES_MAX);
         out.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
         out.put_slice(text.as_bytes());
         out.put_slice(&self.details);
-    }
-
-    fn cut_text(&self) -> &str {
-        let end = self.text.floor_char_boundary(TEXT_BYTES_MAX);
-        self.text.get(..end).unwrap_or_default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of whole clusters share.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 use std::time::Duration;
 
