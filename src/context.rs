@@ -100,10 +100,6 @@ impl Context {
         (self.0.deadline != Millis::NEVER).then(|| Duration::from_millis(left))
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.0.clock
-    }
-
     pub(crate) fn deadline(&self) -> Millis {
         self.0.deadline
     }
