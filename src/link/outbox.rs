@@ -6,10 +6,12 @@
 //! writer was faster.
 //!
 //! ```text
-//!   taken by the writer         waiting
-//! ----------------------+---------------------+
-//!                       ^ floor               ^ floor + waiting bytes: where the next frame goes
+//!   taken by the writer       returned            fresh
+//! ----------------------+-----------------+-----------------+
+//!                       ^ the first that waits              ^ where the next frame goes
 //! ```
+//!
+//! *Returned* is what a writer had taken and could not write before its session ended.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
@@ -59,11 +61,10 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bounds: Bounds,
-    buffer: Vec<u8>,
-    /// Where the waiting frames begin in `buffer`; more than 0 only after a sweep.
-    head: usize,
-    /// Position of `buffer[0]`.
-    origin: u64,
+    /// Goes first. It is a run of its own because what followed it may have been taken back
+    /// meanwhile, and positions never change.
+    returned: Run,
+    fresh: Run,
     /// Bytes that the writer has taken and not yet written.
     writing: usize,
     /// No waiting frame expires before this.
@@ -78,9 +79,8 @@ impl Outbox {
     pub(crate) const fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            buffer: Vec::new(),
-            head: 0,
-            origin: 0,
+            returned: Run::new(),
+            fresh: Run::new(),
             writing: 0,
             earliest: Millis::NEVER,
             session_floor: 0,
@@ -100,19 +100,26 @@ impl Outbox {
     ) -> Result<u64, Rejected> {
         let len = HEADER_LEN + extension + body_len;
         self.check(class, len)?;
-        let start = self.buffer.len();
+        let position = self.next_position();
+        let buffer = &mut self.fresh.buffer;
+        let start = buffer.len();
         header.time_left = queued::deadline(deadline);
-        self.buffer.reserve(len);
-        header.put(&mut self.buffer);
-        body(&mut self.buffer);
-        Header::seal(&mut self.buffer, start, extension);
+        buffer.reserve(len);
+        header.put(buffer);
+        body(buffer);
+        Header::seal(buffer, start, extension);
         self.earliest = self.earliest.min(deadline);
-        Ok(self.origin + start as u64)
+        Ok(position)
     }
 
     /// Position at which the next frame will be put.
     pub(crate) fn next_position(&self) -> u64 {
-        self.origin + self.buffer.len() as u64
+        self.fresh.end()
+    }
+
+    /// Position of the first frame that waits.
+    fn first_waiting(&self) -> u64 {
+        if self.returned.waiting() > 0 { self.returned.start() } else { self.fresh.start() }
     }
 
     /// Whether a frame of `len` bytes has room. A frame larger than the bound still passes when
@@ -134,7 +141,7 @@ impl Outbox {
 
     /// Bytes that wait for the writer.
     pub(crate) fn waiting(&self) -> usize {
-        self.buffer.len() - self.head
+        self.returned.waiting() + self.fresh.waiting()
     }
 
     /// Bytes that wait or are being written.
@@ -142,16 +149,15 @@ impl Outbox {
         self.waiting() + self.writing
     }
 
-    /// No waiting frame expires before this; [`Millis::NEVER`] if none ever does.
+    /// When to [`Outbox::sweep`] next: no waiting frame expires more than [`SWEEP_MS`] before
+    /// this. [`Millis::NEVER`] if none ever does.
     pub(crate) fn earliest_deadline(&self) -> Millis {
         if self.waiting() == 0 { Millis::NEVER } else { self.earliest }
     }
 
     /// Takes the frame at `position` back, if the writer has not taken it.
     pub(crate) fn void(&mut self, position: u64) -> bool {
-        let Some(at) = position.checked_sub(self.origin) else { return false };
-        let Ok(at) = usize::try_from(at) else { return false };
-        at >= self.head && queued::void(&mut self.buffer, at)
+        self.fresh.void(position) || self.returned.void(position)
     }
 
     /// Whether the frame at `position`, which was taken, went to the session that is up.
@@ -159,16 +165,22 @@ impl Outbox {
         position >= self.session_floor
     }
 
-    /// Moves all waiting frames into `batch`, which must be done; those whose deadline has passed
-    /// are appended to `expired` instead.
+    /// Moves waiting frames into `batch`, which must be done: those returned if there are any, else
+    /// all. Those whose deadline has passed are appended to `expired` instead.
     pub(crate) fn take(&mut self, now: Millis, batch: &mut Batch, expired: &mut Vec<Unsent>) {
+        let is_return = self.returned.waiting() > 0;
+        let run = if is_return { &mut self.returned } else { &mut self.fresh };
         batch.clear();
-        batch.origin = self.origin;
+        batch.origin = run.origin;
         batch.taken_at = now;
-        std::mem::swap(&mut self.buffer, &mut batch.buffer);
-        let mut at = std::mem::take(&mut self.head);
-        self.origin += batch.buffer.len() as u64;
-        self.earliest = Millis::NEVER;
+        std::mem::swap(&mut run.buffer, &mut batch.buffer);
+        let mut at = std::mem::take(&mut run.head);
+        run.origin += batch.buffer.len() as u64;
+        if is_return {
+            self.returned = Run::new();
+        } else {
+            self.earliest = Millis::NEVER;
+        }
         while let Some(len) = queued::len(&batch.buffer, at) {
             if let Some(header) = queued::header(&batch.buffer, at) {
                 if queued::leave(&mut batch.buffer, at, now) {
@@ -226,7 +238,7 @@ impl Outbox {
         body_bytes_max: usize,
         too_large: &mut Vec<Unsent>,
     ) {
-        self.session_floor = self.origin + self.head as u64;
+        self.session_floor = self.first_waiting();
         self.one_way_taken = 0;
         self.retain(|buffer, at, header| {
             if matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel) {
@@ -247,12 +259,9 @@ impl Outbox {
         let one_way_left = batch.restore_tail(tail.clone());
         let below = batch.origin + tail.start as u64;
         if !tail.is_empty() {
-            // What waited in front of a later sweep was taken back; it need not be kept.
-            let mut buffer = batch.buffer.split_off(tail.start);
-            buffer.extend_from_slice(&self.buffer);
-            self.buffer = buffer;
-            self.head = 0;
-            self.origin = below;
+            // The writer took what was returned before all else, so nothing is there now.
+            let buffer = batch.buffer.split_off(tail.start);
+            self.returned = Run { buffer, head: 0, origin: below };
         }
         batch.clear();
         self.writing = 0;
@@ -260,12 +269,56 @@ impl Outbox {
         self.retain(|_, _, header| is_lasting(header.kind));
         let one_way = self.one_way_taken - one_way_left;
         self.one_way_taken = 0;
-        Handed { below: self.origin + self.head as u64, one_way }
+        Handed { below: self.first_waiting(), one_way }
     }
 
-    /// Takes back each waiting frame that `keep` does not want, then gives up the room of what was
-    /// taken back in front.
+    /// Takes back each waiting frame that `keep` does not want.
     fn retain(&mut self, mut keep: impl FnMut(&mut [u8], usize, Header) -> bool) {
+        let slack = self.bounds.bytes_max / 2;
+        self.returned.retain(slack, &mut keep);
+        self.fresh.retain(slack, &mut keep);
+    }
+}
+
+/// Frames one behind the other.
+#[derive(Debug)]
+struct Run {
+    buffer: Vec<u8>,
+    /// Where the waiting frames begin in `buffer`: those before were taken back.
+    head: usize,
+    /// Position of `buffer[0]`.
+    origin: u64,
+}
+
+impl Run {
+    const fn new() -> Self {
+        Self { buffer: Vec::new(), head: 0, origin: 0 }
+    }
+
+    /// Position of the first frame that waits.
+    const fn start(&self) -> u64 {
+        self.origin + self.head as u64
+    }
+
+    /// Position behind the last frame.
+    const fn end(&self) -> u64 {
+        self.origin + self.buffer.len() as u64
+    }
+
+    /// Bytes that wait.
+    const fn waiting(&self) -> usize {
+        self.buffer.len() - self.head
+    }
+
+    fn void(&mut self, position: u64) -> bool {
+        let is_here = (self.start()..self.end()).contains(&position);
+        let at = usize::try_from(position.saturating_sub(self.origin));
+        is_here && at.is_ok_and(|at| queued::void(&mut self.buffer, at))
+    }
+
+    /// Takes back each frame that `keep` does not want, then gives up the room of what was taken
+    /// back in front, once it is all or more than `slack`.
+    fn retain(&mut self, slack: usize, keep: &mut impl FnMut(&mut [u8], usize, Header) -> bool) {
         let mut at = self.head;
         let mut is_leading = true;
         while let Some(len) = queued::len(&self.buffer, at) {
@@ -284,7 +337,7 @@ impl Outbox {
             self.origin += self.buffer.len() as u64;
             self.buffer.clear();
             self.head = 0;
-        } else if self.head > self.bounds.bytes_max / 2 {
+        } else if self.head > slack {
             self.buffer.drain(..self.head);
             self.origin += self.head as u64;
             self.head = 0;
@@ -393,8 +446,11 @@ impl Batch {
         let mut one_way = 0;
         let mut at = tail.start;
         while let Some(len) = queued::len(&self.buffer, at) {
+            while self.ranges.front().is_some_and(|range| range.end <= at) {
+                self.ranges.pop_front();
+            }
             // The frame that was cut is no longer in a range as a whole, but lies before the tail.
-            if self.ranges.iter().any(|range| range.contains(&at)) {
+            if self.ranges.front().is_some_and(|range| range.contains(&at)) {
                 queued::stay(&mut self.buffer, at, self.taken_at);
                 let header = queued::header(&self.buffer, at);
                 one_way += u64::from(header.is_some_and(|header| header.is_one_way()));
