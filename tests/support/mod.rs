@@ -2,10 +2,14 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-use std::time::Duration;
+pub mod events;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use seaway::discovery::{InProcess, Member};
-use seaway::{Builder, LogicalAddr, Message, Method, Node};
+use seaway::{Builder, CallError, LogicalAddr, Message, Method, Node, Reason};
+use socket2::{Domain, Socket, Type};
 
 /// How long a test waits for an event before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,9 +35,14 @@ impl Message for Number {
 }
 
 pub const ECHO: Method<Text, Text> = Method::new("test.Echo/Echo");
+pub const COUNT: Method<Number, Number> = Method::new("test.Echo/Count");
 
 pub fn text(text: &str) -> Text {
     Text { text: text.to_owned() }
+}
+
+pub fn number(number: u64) -> Number {
+    Number { number }
 }
 
 pub fn addr(text: &str) -> LogicalAddr {
@@ -53,10 +62,18 @@ impl Cluster {
 
     /// A builder with a bound port that discovery knows.
     pub fn builder(&self, address: &str) -> Builder {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let network = listener.local_addr().unwrap().to_string();
-        self.discovery.put(Member::new(addr(address), network)).unwrap();
-        Node::builder(address).discovery(self.discovery.clone()).listener(listener)
+        self.absent(address).builder()
+    }
+
+    /// A member of discovery that does not run: its port is taken, and nobody listens on it.
+    pub fn absent(&self, address: &str) -> Absent {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let network = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+        self.discovery.put(Member::new(addr(address), &network)).unwrap();
+        let discovery = self.discovery.clone();
+        Absent { address: address.to_owned(), network, discovery, socket }
     }
 
     /// A node that serves nothing.
@@ -71,8 +88,52 @@ impl Cluster {
     }
 }
 
+/// See [`Cluster::absent`].
+pub struct Absent {
+    address: String,
+    pub network: String,
+    discovery: InProcess,
+    socket: Socket,
+}
+
+impl Absent {
+    /// A builder for the member; from now on its port accepts connections.
+    pub fn builder(self) -> Builder {
+        self.socket.listen(1024).unwrap();
+        let listener = TcpListener::from(self.socket);
+        Node::builder(self.address).discovery(self.discovery).listener(listener)
+    }
+}
+
+/// Waits until something is so, but not for ever.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let look = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(what, look).await;
+}
+
+/// Waits for a future and says how long that took.
+pub async fn timed<F: IntoFuture>(what: &str, future: F) -> (F::Output, Duration) {
+    let began = Instant::now();
+    let output = soon(what, future).await;
+    (output, began.elapsed())
+}
+
+/// Why a call was not sent; panics on any other outcome.
+#[track_caller]
+pub fn not_sent<R: std::fmt::Debug>(outcome: Result<R, CallError>) -> (Reason, String) {
+    match outcome {
+        Err(error @ CallError::NotSent { .. }) if !error.is_safe_to_retry() => unreachable!(),
+        Err(CallError::NotSent { reason, detail, .. }) => (reason, detail),
+        other => panic!("expected NotSent, got {other:?}"),
+    }
+}
+
 /// Waits for a future, but not for ever.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn soon<F: IntoFuture>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
         Err(_) => panic!("waited in vain for {what}"),
