@@ -73,6 +73,8 @@ pub(crate) struct Outbox {
     session_floor: u64,
     /// One-way frames taken by the writer in this session.
     one_way_taken: u64,
+    /// Frames from here on were never taken by the writer, or have come back from it unwritten.
+    taken_below: u64,
 }
 
 impl Outbox {
@@ -85,6 +87,7 @@ impl Outbox {
             earliest: Millis::NEVER,
             session_floor: 0,
             one_way_taken: 0,
+            taken_below: 0,
         }
     }
 
@@ -155,9 +158,17 @@ impl Outbox {
         if self.waiting() == 0 { Millis::NEVER } else { self.earliest }
     }
 
-    /// Takes the frame at `position` back, if the writer has not taken it.
+    /// Takes the frame at `position` back, if the writer has not taken it. `true`: it was not
+    /// written and will not be, also when it had expired before.
     pub(crate) fn void(&mut self, position: u64) -> bool {
-        self.fresh.void(position) || self.returned.void(position)
+        if position < self.taken_below {
+            return false;
+        }
+        // What is no longer there was taken back before.
+        if !self.fresh.void(position) {
+            self.returned.void(position);
+        }
+        true
     }
 
     /// Whether the frame at `position`, which was taken, went to the session that is up.
@@ -176,6 +187,7 @@ impl Outbox {
         std::mem::swap(&mut run.buffer, &mut batch.buffer);
         let mut at = std::mem::take(&mut run.head);
         run.origin += batch.buffer.len() as u64;
+        self.taken_below = run.origin;
         if is_return {
             self.returned = Run::new();
         } else {
@@ -262,6 +274,7 @@ impl Outbox {
             // The writer took what was returned before all else, so nothing is there now.
             let buffer = batch.buffer.split_off(tail.start);
             self.returned = Run { buffer, head: 0, origin: below };
+            self.taken_below = below;
         }
         batch.clear();
         self.writing = 0;
