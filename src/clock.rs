@@ -16,6 +16,12 @@ impl Millis {
         Self(self.0.saturating_add(ms))
     }
 
+    /// A deadline for what may take `timeout`. More than 24 days are as good as 24: frames in an
+    /// outbox know the low 31 bits of their deadlines.
+    pub(crate) fn deadline(self, timeout: Duration) -> Self {
+        self.after(millis(timeout).min(24 * 24 * 60 * 60 * 1000))
+    }
+
     /// Milliseconds from `earlier` until here; 0 if that is later.
     pub(crate) const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::addr::LogicalAddr;
-use crate::clock::millis;
 use crate::context::Context;
 use crate::error::{SendError, Undeliverable};
 use crate::link::{Class, Home, Link, Loss, Put, PutError, Unsent};
@@ -94,7 +93,7 @@ impl Sender {
     ) -> Result<Outbound<'a, B>, SendError> {
         let refuse = |reason, detail| SendError { to, reason, detail };
         let now = self.home.clock.now();
-        let mut deadline = now.after(millis(self.home.config.message_timeout));
+        let mut deadline = now.deadline(self.home.config.message_timeout);
         if let Some(context) = Context::current() {
             deadline = deadline.min(context.deadline());
         }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::pending::{Entry, Outcome, Pending};
 use super::request::Target;
 use crate::addr::LogicalAddr;
-use crate::clock::{Millis, millis};
+use crate::clock::Millis;
 use crate::context::Context;
 use crate::error::{CallError, Code, Doubt, SendError, Status};
 use crate::link::{Class, Home, Link, Put, PutError};
@@ -126,7 +126,7 @@ impl Caller {
         let Target::Address(to) = to;
         let context = Context::current();
         let now = self.home.clock.now();
-        let mut deadline = now.after(millis(options.timeout.unwrap_or(default)));
+        let mut deadline = now.deadline(options.timeout.unwrap_or(default));
         if let Some(context) = &context {
             deadline = deadline.min(context.deadline());
         }

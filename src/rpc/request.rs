@@ -74,7 +74,8 @@ where
     }
 
     /// Gives the call at most this long; the default is `Config::call_timeout` (5 s). Inside a
-    /// handler a call never gets more than what the handler itself has left.
+    /// handler a call never gets more than what the handler itself has left, and nowhere more than
+    /// 24 days.
     pub fn within(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
