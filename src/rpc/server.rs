@@ -23,7 +23,8 @@ use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 const SLOW_POLL_MS: u64 = 10;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Start = Box<dyn Fn(Context, Bytes) -> Running + Send + Sync>;
+/// Gives no future for bytes that do not decode.
+type Start = Box<dyn Fn(Context, Bytes) -> Option<Running> + Send + Sync>;
 
 /// The methods that a node serves, by their numbers.
 pub(crate) type Methods = HashMap<u64, Registered>;
@@ -44,30 +45,17 @@ where
     F: Future<Output = Result<R, Status>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let start = move |context: Context, body: Bytes| -> Running {
-        let request = match Q::decode(body) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::debug!(peer = %context.peer(), method = name, %error, "malformed request");
-                return Box::pin(async move { refuse(&context, Reason::Malformed) });
-            }
-        };
+    let start = move |context: Context, body: Bytes| -> Option<Running> {
+        let request = Q::decode(body).ok()?;
         let handler = Arc::clone(&handler);
-        Box::pin(async move {
+        Some(Box::pin(async move {
             let outcome = handler(context.clone(), request).await;
             if let Some(answer) = context.take_answer() {
                 answer.give(outcome).await;
             }
-        })
+        }))
     };
     Registered { name, limit: None, start: Box::new(start) }
-}
-
-fn refuse(context: &Context, reason: Reason) {
-    if let Some(answer) = context.take_answer() {
-        // Without room for so little, the link is about to be closed by others.
-        answer.refuse(reason).ok();
-    }
 }
 
 /// Serves a node's methods.
@@ -135,13 +123,6 @@ impl Requests {
             Err(reason) => return self.refuse(&header, method, reason),
         };
         let home = &self.session.link.home;
-        if header.is_one_way() {
-            if !self.session.count_handled() {
-                return Ok(());
-            }
-            home.counters.handled.add(1);
-        }
-        home.counters.requests.add(1);
         let deadline = match header.time_left {
             NO_DEADLINE => Millis::NEVER,
             left => now.after(u64::from(left)),
@@ -154,8 +135,20 @@ impl Requests {
             answer: Some(Answer::new(&self.session, &header, method, deadline, permit)),
             node: Arc::clone(&self.node),
         });
-        let running = (registered.start)(context.clone(), body);
+        let Some(running) = (registered.start)(context.clone(), body) else {
+            let answer = context.take_answer();
+            return answer
+                .map_or(Ok(()), |answer| answer.refuse(Reason::Malformed))
+                .map_err(overflow);
+        };
         let handling = Handling { running: Some(running), context };
+        if header.is_one_way() {
+            if !self.session.count_handled() {
+                return Ok(());
+            }
+            home.counters.handled.add(1);
+        }
+        home.counters.requests.add(1);
         let polled = handling.poll_once();
         let before = std::mem::replace(&mut self.polled, home.clock.now()).max(now);
         let took_ms = self.polled.since(before);
