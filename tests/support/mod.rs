@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod events;
+pub mod messages;
+pub mod proxy;
+pub mod recorder;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -57,6 +60,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new() -> Self {
+        trace();
         Self { discovery: InProcess::new() }
     }
 
@@ -138,4 +142,10 @@ pub async fn soon<F: IntoFuture>(what: &str, future: F) -> F::Output {
         Ok(output) => output,
         Err(_) => panic!("waited in vain for {what}"),
     }
+}
+
+/// Shows what nodes log, for those who search: `RUST_LOG=seaway=debug cargo test NAME`.
+pub fn trace() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
 }

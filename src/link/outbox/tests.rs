@@ -19,11 +19,10 @@ fn put(
     deadline: Millis,
     body_len: usize,
 ) -> Result<u64, Rejected> {
-    outbox.put(class, header, deadline, body_len, |out| {
+    outbox.put(class, header, deadline, (0, body_len), |out| {
         // A request's body begins with its method; here that is its id.
         let id = header.id.to_be_bytes();
         out.extend((0..body_len).map(|at| id.get(at).copied().unwrap_or(0xee)));
-        0
     })
 }
 
@@ -142,7 +141,7 @@ fn p05_the_time_left_shrinks_by_the_time_lain_also_across_a_session() {
     outbox.take(Millis(300), &mut batch, &mut Vec::new());
     assert_eq!(frames(batch.chunk()).0, [(1, 700)]);
     outbox.end_session(&mut batch);
-    outbox.begin_session(Incarnation::from_bits(1));
+    outbox.begin_session(Incarnation::from_bits(1), usize::MAX, &mut Vec::new());
     assert_eq!(flush(&mut outbox, Millis(900)), [(1, 100)]);
 }
 
@@ -181,7 +180,7 @@ fn p04_handed_are_those_of_which_a_byte_was_written() {
         for id in 1..=3 {
             put_data(&mut outbox, Kind::Message, id, Millis::NEVER);
         }
-        outbox.begin_session(Incarnation::from_bits(1));
+        outbox.begin_session(Incarnation::from_bits(1), usize::MAX, &mut Vec::new());
         outbox.take(Millis(0), &mut batch, &mut Vec::new());
         write(&mut outbox, &mut batch, written);
         let handed = outbox.end_session(&mut batch);
@@ -254,7 +253,7 @@ fn p15_what_waits_goes_out_in_the_name_of_the_incarnation_that_sends_it() {
     let mut outbox = Outbox::new(BOUNDS);
     let mut batch = Batch::default();
     put_data(&mut outbox, Kind::Request, 1, Millis::NEVER);
-    outbox.begin_session(Incarnation::from_bits(2));
+    outbox.begin_session(Incarnation::from_bits(2), usize::MAX, &mut Vec::new());
     outbox.take(Millis(0), &mut batch, &mut Vec::new());
     let mut buffer = bytes::BytesMut::from(batch.chunk());
     let frame = decode(&mut buffer, FrameLimits { body_bytes_max: 100 }).unwrap().unwrap();
@@ -271,7 +270,7 @@ fn one_way_are_messages_and_requests_that_want_no_reply() {
     for kind in [Kind::Message, Kind::Request, Kind::Reply] {
         put_data(&mut outbox, kind, 2, Millis::NEVER);
     }
-    outbox.begin_session(Incarnation::from_bits(1));
+    outbox.begin_session(Incarnation::from_bits(1), usize::MAX, &mut Vec::new());
     outbox.take(Millis(0), &mut batch, &mut Vec::new());
     write(&mut outbox, &mut batch, usize::MAX);
     assert_eq!(outbox.end_session(&mut batch).one_way, 2);

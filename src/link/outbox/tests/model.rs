@@ -239,7 +239,7 @@ impl Model {
         if is_reborn {
             self.incarnation = self.incarnation.next();
         }
-        self.outbox.begin_session(self.incarnation);
+        self.outbox.begin_session(self.incarnation, usize::MAX, &mut Vec::new());
     }
 
     fn end(&mut self) {

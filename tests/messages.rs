@@ -1,0 +1,660 @@
+//! One-way messages: order, backpressure, and what becomes of those that do not arrive.
+
+mod support;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use seaway::{Config, LogicalAddr, Message, MessageId, Node, Reason, Report, Undeliverable};
+use support::messages::{losses, notice, number, record, settled};
+use support::proxy::{Cut, Flow, MESSAGE, Proxy, RPC};
+use support::recorder::{Recorder, until};
+use support::{Cluster, Number, addr, soon, text};
+use tokio::sync::Notify;
+
+const FROM: &str = "1.1.1";
+const TO: &str = "1.2.1";
+
+/// What a message id that nobody handles comes back as.
+fn bounced(id: u64, to: &str, reason: Reason, hop: &str) -> Undeliverable {
+    let (address, hop) = (addr(to), addr(hop));
+    Undeliverable::Bounced { address, message: Some(MessageId::new(id)), method: None, reason, hop }
+}
+
+fn reason_of(outcome: Result<(), seaway::SendError>) -> Option<Reason> {
+    outcome.err().map(|error| error.reason)
+}
+
+fn short_lived(limit: Duration) -> Config {
+    let mut config = Config::default();
+    config.message_timeout = limit;
+    config
+}
+
+// Order.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p02_messages_are_handled_in_the_order_in_which_they_were_accepted() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (_receiver, inbox) = cluster.inbox(TO).await;
+    for n in 0..20_000 {
+        soon("room", sender.send(addr(TO), &number(n))).await.unwrap();
+    }
+    let handled = inbox.until_len(20_000).await;
+    assert!(handled.iter().copied().eq(0..20_000), "out of order");
+}
+
+#[tokio::test]
+async fn p02_a_message_waits_for_the_handler_of_the_one_before() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (began, ended) = (Recorder::new(), Recorder::new());
+    let (begin, end) = (began.clone(), ended.clone());
+    let receiver = cluster.builder(TO).on_message(move |_, message: Number| {
+        assert_eq!(begin.len(), end.len(), "two handlers at once");
+        begin.add(message.number);
+        let end = end.clone();
+        async move {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            end.add(message.number);
+        }
+    });
+    let receiver = receiver.start().await.unwrap();
+    for n in 0..200 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    assert!(ended.until_len(200).await.iter().copied().eq(0..200));
+    assert_eq!(receiver.stats().panics, 0);
+}
+
+#[tokio::test]
+async fn messages_of_different_senders_are_handled_side_by_side() {
+    let cluster = Cluster::new();
+    let (slow, _) = cluster.sender("1.1.1").await;
+    let (quick, _) = cluster.sender("1.1.2").await;
+    let began = Recorder::new();
+    let begin = began.clone();
+    let receiver = cluster.builder(TO).on_message(move |context, _: Number| {
+        begin.add(context.peer());
+        let is_stuck = context.peer() == addr("1.1.1");
+        async move {
+            if is_stuck {
+                std::future::pending().await
+            }
+        }
+    });
+    let _receiver = receiver.start().await.unwrap();
+    slow.send(addr(TO), &number(0)).await.unwrap();
+    began.until_len(1).await;
+    for n in 0..10 {
+        quick.send(addr(TO), &number(n)).await.unwrap();
+    }
+    let began = began.until_len(11).await;
+    assert_eq!(began.iter().filter(|peer| **peer == addr("1.1.2")).count(), 10);
+}
+
+#[tokio::test]
+async fn p21_a_handler_that_panics_does_not_hold_up_the_next_message() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let handled = Recorder::new();
+    let handle = handled.clone();
+    let receiver = cluster.builder(TO).on_message(move |_, message: Number| {
+        let handle = handle.clone();
+        async move {
+            assert_ne!(message.number, 1, "as the test wants");
+            handle.add(message.number);
+        }
+    });
+    let receiver = receiver.start().await.unwrap();
+    for n in 0..3 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    assert_eq!(handled.until_len(2).await, [0, 2]);
+    assert_eq!(receiver.stats().panics, 1);
+    assert_eq!(receiver.stats().handled, 3, "one that panicked was handled");
+    assert_eq!(notices.all(), []);
+}
+
+// Kinds of messages.
+
+#[tokio::test]
+async fn bytes_arrive_as_they_are_up_to_the_frame_limit() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let arrived = Recorder::new();
+    let arrive = arrived.clone();
+    let receiver = cluster.builder(TO).on_bytes(MessageId::new(7), move |_, bytes| {
+        arrive.add(bytes);
+        async {}
+    });
+    let _receiver = receiver.start().await.unwrap();
+    let limit = Config::default().frame_bytes_max;
+    let bodies = [Bytes::new(), Bytes::from_static(b"seaway"), Bytes::from(vec![0xa5; limit])];
+    for body in &bodies {
+        sender.send_bytes(addr(TO), MessageId::new(7), body).await.unwrap();
+    }
+    sender.try_send_bytes(addr(TO), MessageId::new(7), &bodies[1]).unwrap();
+    let [empty, small, large] = bodies;
+    let expected = [empty, small.clone(), large, small];
+    assert!(arrived.until_len(4).await == expected, "bytes differ");
+}
+
+#[tokio::test]
+async fn a_message_larger_than_a_frame_is_refused_and_not_accepted() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (_receiver, _) = cluster.inbox(TO).await;
+    let body = Bytes::from(vec![0; Config::default().frame_bytes_max + 1]);
+    let outcome = sender.send_bytes(addr(TO), MessageId::new(7), &body).await;
+    assert_eq!(reason_of(outcome), Some(Reason::TooLarge));
+    assert_eq!(sender.stats().accepted, 0);
+}
+
+#[tokio::test]
+async fn messages_to_oneself_arrive_in_order_and_bounce_like_others() {
+    let cluster = Cluster::new();
+    let (inbox, notices) = (Recorder::new(), Recorder::new());
+    let builder = notice(record(cluster.builder(FROM), &inbox), &notices);
+    let node = builder.start().await.unwrap();
+    for n in 0..5_000 {
+        soon("room", node.send(addr(FROM), &number(n))).await.unwrap();
+    }
+    assert!(inbox.until_len(5_000).await.iter().copied().eq(0..5_000));
+    node.send(addr(FROM), &text("nobody handles it")).await.unwrap();
+    let id = support::Text::ID.get();
+    let expected = bounced(id, FROM, Reason::UnknownMessage, FROM);
+    assert_eq!(notices.until_len(1).await, [expected]);
+}
+
+// What is not accepted.
+
+#[tokio::test]
+async fn a_message_to_nobody_is_refused_at_once() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let stranger = sender.send(addr("1.9.9"), &number(0)).await;
+    assert_eq!(reason_of(stranger), Some(Reason::NotAMember));
+    let elsewhere = sender.try_send(addr("9.9.9"), &number(0));
+    assert!(matches!(reason_of(elsewhere), Some(Reason::NoRoute | Reason::NotAMember)));
+    assert_eq!(sender.stats().accepted, 0);
+}
+
+#[tokio::test]
+async fn p16_a_node_that_stops_accepts_no_message() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (_receiver, _) = cluster.inbox(TO).await;
+    sender.shutdown(Duration::from_secs(1)).await;
+    let outcome = sender.send(addr(TO), &number(0)).await;
+    assert_eq!(reason_of(outcome), Some(Reason::Draining));
+}
+
+// What comes back.
+
+#[tokio::test]
+async fn p03_a_message_that_nobody_handles_comes_back_from_there() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (_receiver, inbox) = cluster.inbox(TO).await;
+    sender.send_bytes(addr(TO), MessageId::new(99), &Bytes::new()).await.unwrap();
+    let expected = bounced(99, TO, Reason::UnknownMessage, TO);
+    assert_eq!(notices.until_len(1).await, [expected]);
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    assert_eq!(inbox.until_len(1).await, [1], "the link lives");
+}
+
+#[tokio::test]
+async fn p03_a_message_that_does_not_decode_comes_back() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (_receiver, inbox) = cluster.inbox(TO).await;
+    let id = Number::ID;
+    sender.send_bytes(addr(TO), id, &Bytes::from_static(&[0xff; 3])).await.unwrap();
+    let expected = bounced(id.get(), TO, Reason::Malformed, TO);
+    assert_eq!(notices.until_len(1).await, [expected]);
+    assert_eq!(inbox.len(), 0);
+}
+
+#[tokio::test]
+async fn p03_a_message_whose_deadline_passes_in_the_outbox_comes_back() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent(TO);
+    let limit = Duration::from_millis(300);
+    let notices = Recorder::new();
+    let builder = notice(cluster.builder(FROM), &notices).config(short_lived(limit));
+    let sender = builder.start().await.unwrap();
+    let began = Instant::now();
+    sender.send(addr(TO), &number(0)).await.unwrap();
+    let expected = bounced(Number::ID.get(), TO, Reason::Expired, FROM);
+    assert_eq!(notices.until_len(1).await, [expected]);
+    let took = began.elapsed();
+    assert!(took >= limit && took < limit * 3, "{took:?}");
+}
+
+#[tokio::test]
+async fn p03_messages_that_wait_for_a_member_come_back_when_it_is_removed() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent(TO);
+    let (sender, notices) = cluster.sender(FROM).await;
+    for n in 0..3 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    cluster.discovery.remove(addr(TO));
+    let expected = bounced(Number::ID.get(), TO, Reason::NotAMember, FROM);
+    assert_eq!(notices.until_len(3).await, vec![expected; 3]);
+    let stats = sender.stats();
+    assert_eq!((stats.accepted, stats.bounced, stats.lost), (3, 3, 0));
+}
+
+#[tokio::test]
+async fn p03_messages_that_wait_come_back_when_their_own_node_stops() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent(TO);
+    let (sender, notices) = cluster.sender(FROM).await;
+    for n in 0..3 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    sender.shutdown(Duration::ZERO).await;
+    let expected = bounced(Number::ID.get(), TO, Reason::Draining, FROM);
+    assert_eq!(notices.until_len(3).await, vec![expected; 3]);
+}
+
+#[tokio::test]
+async fn p03_what_comes_back_is_counted_without_anybody_to_tell() {
+    let cluster = Cluster::new();
+    let sender = cluster.node(FROM).await;
+    let (_receiver, _) = cluster.inbox(TO).await;
+    for _ in 0..4 {
+        sender.send(addr(TO), &text("nobody handles it")).await.unwrap();
+    }
+    until("4 bounces", || sender.stats().bounced == 4).await;
+    assert_eq!(sender.bounced_by_reason(), [(Reason::UnknownMessage, 4)]);
+}
+
+#[tokio::test]
+async fn p03_a_panic_of_on_undeliverable_harms_nothing() {
+    let cluster = Cluster::new();
+    let builder = cluster.builder(FROM).on_undeliverable(|_| panic!("as the test wants"));
+    let sender = builder.start().await.unwrap();
+    let (_receiver, inbox) = cluster.inbox(TO).await;
+    sender.send(addr(TO), &text("nobody handles it")).await.unwrap();
+    until("the panic", || sender.stats().panics == 1).await;
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    assert_eq!(inbox.until_len(1).await, [1]);
+}
+
+// What is lost.
+
+/// Bytes of a number's frame, at least.
+const FRAME_BYTES: usize = 44;
+
+#[tokio::test]
+async fn p03_a_loss_is_told_as_a_bound_and_then_exactly() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (builder, proxy) = cluster.proxied(TO).await;
+    let inbox = Recorder::new();
+    let _receiver = record(builder, &inbox).start().await.unwrap();
+    for n in 0..5 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    inbox.until_len(5).await;
+    proxy.inward(MESSAGE, Flow::Swallow);
+    for n in 5..15 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+    }
+    soon("the loss", proxy.until_swallowed(MESSAGE, 10 * FRAME_BYTES)).await;
+    proxy.inward(MESSAGE, Flow::Pass);
+    proxy.cut(Cut::Reset);
+    let [(at_most, None)] = losses(&notices.until_len(1).await)[..] else {
+        panic!("not a bound: {:?}", notices.all());
+    };
+    assert!((10..=15).contains(&at_most), "at most {at_most}");
+    assert_eq!(sender.stats().lost, at_most);
+
+    sender.send(addr(TO), &number(15)).await.unwrap();
+    assert_eq!(inbox.until_len(6).await, [0, 1, 2, 3, 4, 15]);
+    let told = losses(&notices.until_len(2).await);
+    assert_eq!(told, [(at_most, None), (at_most, Some(10))]);
+    assert_eq!(sender.stats().lost, 10);
+}
+
+#[tokio::test]
+async fn p03_a_bounce_that_is_lost_with_its_connection_counts_as_a_loss() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (builder, proxy) = cluster.proxied(TO).await;
+    let inbox = Recorder::new();
+    let _receiver = record(builder, &inbox).start().await.unwrap();
+    sender.send(addr(TO), &number(0)).await.unwrap();
+    inbox.until_len(1).await;
+    proxy.outward(RPC, Flow::Swallow);
+    for _ in 0..5 {
+        sender.send(addr(TO), &text("nobody handles it")).await.unwrap();
+    }
+    soon("the bounces", proxy.until_swallowed(RPC, 5 * FRAME_BYTES)).await;
+    proxy.outward(RPC, Flow::Pass);
+    proxy.cut(Cut::Reset);
+    notices.until_len(1).await;
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    inbox.until_len(2).await;
+    let told = losses(&notices.until_len(2).await);
+    assert_eq!(told.last().and_then(|loss| loss.1), Some(5), "{told:?}");
+    let stats = settled(&sender, &inbox).await;
+    assert_eq!((stats.bounced, stats.lost), (0, 5));
+}
+
+#[tokio::test]
+async fn p03_a_bounce_lost_after_its_message_lane_was_settled_counts_as_a_loss() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (builder, proxy) = cluster.proxied(TO).await;
+    let inbox = Recorder::new();
+    let _receiver = record(builder, &inbox).start().await.unwrap();
+    sender.send(addr(TO), &number(0)).await.unwrap();
+    inbox.until_len(1).await;
+    proxy.outward(RPC, Flow::Swallow);
+    for _ in 0..5 {
+        sender.send(addr(TO), &text("nobody handles it")).await.unwrap();
+    }
+    soon("the bounces", proxy.until_swallowed(RPC, 5 * FRAME_BYTES)).await;
+    // The message lane alone: its bounces may still come on the other one.
+    proxy.cut_lane(MESSAGE, Cut::Reset);
+    notices.until_len(1).await;
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    inbox.until_len(2).await;
+    notices.until_len(2).await;
+    // Now they cannot.
+    proxy.outward(RPC, Flow::Pass);
+    proxy.cut_lane(RPC, Cut::Reset);
+    notices.until("the bounces to be lost", |all| losses(all).contains(&(5, Some(5)))).await;
+    sender.send(addr(TO), &number(2)).await.unwrap();
+    inbox.until_len(3).await;
+    let stats = settled(&sender, &inbox).await;
+    assert_eq!((stats.bounced, stats.lost), (0, 5));
+}
+
+/// Sends numbers and cuts what carries them, each time that it stands; returns how many were sent.
+async fn send_through_cuts(sender: &Node, proxy: &Proxy, cuts: u64) -> u64 {
+    let (mut sent, mut cut, mut since) = (0, 0, 0);
+    while cut < cuts {
+        soon("room", sender.send(addr(TO), &number(sent))).await.unwrap();
+        (sent, since) = (sent + 1, since + 1);
+        if since > 200 && (proxy.open(RPC), proxy.open(MESSAGE)) == (1, 1) {
+            match cut % 4 {
+                0 => proxy.cut(Cut::Reset),
+                1 => proxy.cut(Cut::Fin),
+                2 => proxy.cut_lane(MESSAGE, Cut::Reset),
+                _ => proxy.cut_lane(MESSAGE, Cut::Fin),
+            }
+            (cut, since) = (cut + 1, 0);
+        }
+        if sent % 16 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_p02_p03_across_broken_connections_nothing_is_twice_late_or_unaccounted_for() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (builder, proxy) = cluster.proxied(TO).await;
+    let inbox = Recorder::new();
+    let receiver = record(builder, &inbox).start().await.unwrap();
+    let sent = send_through_cuts(&sender, &proxy, 40).await;
+    until("the account to be settled", || {
+        // It takes a new connection to settle the last one's account.
+        drop(sender.try_send(addr(TO), &number(u64::MAX)));
+        let stats = sender.stats();
+        stats.accepted == inbox.len() as u64 + stats.bounced + stats.lost
+    })
+    .await;
+    let handled: Vec<u64> = inbox.all().into_iter().filter(|n| *n != u64::MAX).collect();
+    assert!(handled.is_sorted_by(|a, b| a < b), "twice or out of order");
+    let lost = sent - handled.len() as u64;
+    let stats = sender.stats();
+    assert!(proxy.made(MESSAGE) >= 40, "cut only {} times", proxy.made(MESSAGE));
+    assert_eq!((stats.bounced, receiver.stats().handled), (0, inbox.len() as u64));
+    assert_eq!(stats.lost, lost, "{:?}", losses(&notices.all()));
+}
+
+// Backpressure.
+
+/// Numbers that were accepted before the outbox was full.
+fn fill(sender: &Node, body: &Bytes) -> u64 {
+    let mut accepted = 0;
+    loop {
+        match sender.try_send_bytes(addr(TO), MessageId::new(1), body) {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert_eq!(error.reason, Reason::Full);
+                return accepted;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p08_an_outbox_takes_no_more_than_its_limit() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent(TO);
+    let (sender, _) = cluster.sender(FROM).await;
+    let body = Bytes::from(vec![0; 10_000]);
+    let limit = Config::default().outbox_bytes_max;
+    let most = limit / (44 + body.len());
+    assert_eq!(fill(&sender, &body), most as u64);
+}
+
+#[tokio::test]
+async fn p08_p09_a_peer_that_handles_nothing_costs_its_limits_and_no_more() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let receiver = cluster.builder(TO);
+    let receiver = receiver.on_bytes(MessageId::new(1), |_, _| std::future::pending());
+    let receiver = receiver.start().await.unwrap();
+    let body = Bytes::from(vec![0; 60_000]);
+    let (mut accepted, mut full_since) = (0, Instant::now());
+    // The buffers of the system fill up behind the outbox's back.
+    while full_since.elapsed() < Duration::from_millis(500) {
+        let more = fill(&sender, &body);
+        accepted += more;
+        if more > 0 {
+            full_since = Instant::now();
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(receiver.stats().handled, 1);
+    let system = 16 << 20;
+    let bytes = accepted as usize * body.len();
+    assert!(bytes < Config::default().outbox_bytes_max + system, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn p09_try_send_fails_at_once_when_the_lane_is_full() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent(TO);
+    let (sender, _) = cluster.sender(FROM).await;
+    let body = Bytes::from(vec![0; 10_000]);
+    fill(&sender, &body);
+    let began = Instant::now();
+    let outcome = sender.try_send_bytes(addr(TO), MessageId::new(1), &body);
+    assert_eq!(reason_of(outcome), Some(Reason::Full));
+    assert!(began.elapsed() < Duration::from_millis(100), "it waited");
+}
+
+#[tokio::test]
+async fn p09_send_to_a_peer_that_handles_nothing_fails_at_its_deadline_with_full() {
+    let cluster = Cluster::new();
+    let limit = Duration::from_millis(400);
+    let mut config = short_lived(limit);
+    // More than the buffers of the system take, so that what is being written fills the outbox.
+    config.frame_bytes_max = 16 << 20;
+    config.outbox_bytes_max = config.frame_bytes_max;
+    let handled = Recorder::new();
+    let handle = handled.clone();
+    let receiver = cluster.builder(TO).config(config.clone());
+    let receiver = receiver.on_bytes(MessageId::new(1), move |_, _| {
+        handle.add(());
+        std::future::pending()
+    });
+    let _receiver = receiver.start().await.unwrap();
+    let sender = cluster.builder(FROM).config(config).start().await.unwrap();
+    sender.send_bytes(addr(TO), MessageId::new(1), &Bytes::new()).await.unwrap();
+    handled.until_len(1).await;
+    let body = Bytes::from(vec![0; 16 << 20]);
+    sender.send_bytes(addr(TO), MessageId::new(1), &body).await.unwrap();
+    let began = Instant::now();
+    let outcome = soon("the send", sender.send_bytes(addr(TO), MessageId::new(1), &body)).await;
+    let took = began.elapsed();
+    assert_eq!(reason_of(outcome), Some(Reason::Full));
+    assert!(took >= limit && took < limit * 3, "{took:?}");
+}
+
+/// Polls a future once; what it waits for is yet to come.
+async fn begin<F: Future>(future: Pin<&mut F>) {
+    let mut future = Some(future);
+    poll_fn(|cx| {
+        let future = future.take().unwrap();
+        assert!(future.poll(cx).is_pending(), "it did not wait");
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p09_those_who_wait_for_room_get_it_in_the_order_in_which_they_came() {
+    let cluster = Cluster::new();
+    let (builder, proxy) = cluster.proxied(TO).await;
+    proxy.refuse(true);
+    let (sender, _) = cluster.sender(FROM).await;
+    let filling = Bytes::from(vec![0; 100_000]);
+    fill(&sender, &filling);
+    let node = &sender;
+    let wait = |n: u8| {
+        let body = Bytes::from(vec![n; 100_000]);
+        Box::pin(async move { node.send_bytes(addr(TO), MessageId::new(2), &body).await })
+    };
+    let mut waiting: Vec<_> = (1..=5).map(wait).collect();
+    for send in &mut waiting {
+        begin(send.as_mut()).await;
+    }
+    // Who gives up leaves the line to the others, and nobody gets past it.
+    drop(waiting.remove(1));
+    let small = sender.try_send(addr(TO), &number(0));
+    assert_eq!(reason_of(small), Some(Reason::Full), "got past the line");
+
+    let arrived = Recorder::new();
+    let arrive = arrived.clone();
+    let receiver = builder.on_bytes(MessageId::new(1), |_, _| async {});
+    let receiver = receiver.on_bytes(MessageId::new(2), move |_, bytes| {
+        arrive.add(bytes[0]);
+        async {}
+    });
+    let _receiver = receiver.start().await.unwrap();
+    proxy.refuse(false);
+    for send in waiting {
+        soon("room", send).await.unwrap();
+    }
+    assert_eq!(arrived.until_len(4).await, [1, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn p09_a_lane_that_was_full_takes_messages_again_when_there_is_room() {
+    let cluster = Cluster::new();
+    let release = std::sync::Arc::new(Notify::new());
+    let wait = std::sync::Arc::clone(&release);
+    let arrived = Recorder::new();
+    let arrive = arrived.clone();
+    let receiver = cluster.builder(TO).on_bytes(MessageId::new(1), move |_, bytes| {
+        let (wait, arrive) = (std::sync::Arc::clone(&wait), arrive.clone());
+        async move {
+            if arrive.len() == 0 {
+                wait.notified().await;
+            }
+            arrive.add(bytes.len());
+        }
+    });
+    let _receiver = receiver.start().await.unwrap();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let body = Bytes::from(vec![0; 60_000]);
+    let mut accepted = fill(&sender, &body);
+    release.notify_one();
+    for _ in 0..50 {
+        soon("room", sender.send_bytes(addr(TO), MessageId::new(1), &body)).await.unwrap();
+        accepted += 1;
+    }
+    let accepted = usize::try_from(accepted).unwrap();
+    assert_eq!(arrived.until_len(accepted).await.len(), accepted);
+    assert_eq!(notices.all(), []);
+}
+
+// The end.
+
+#[tokio::test]
+async fn p16_a_shutdown_writes_the_messages_that_wait_and_reports_nothing_left() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (_receiver, inbox) = cluster.inbox(TO).await;
+    for n in 0..2_000 {
+        soon("room", sender.send(addr(TO), &number(n))).await.unwrap();
+    }
+    let report = soon("the end", sender.shutdown(Duration::from_secs(10))).await;
+    assert_eq!(report, Report::default());
+    assert!(inbox.until_len(2_000).await.iter().copied().eq(0..2_000));
+    assert_eq!(notices.all(), []);
+    assert_eq!(soon("the cause", sender.stopped()).await, seaway::StopCause::Asked);
+}
+
+#[tokio::test]
+async fn p16_a_shutdown_waits_for_the_message_handler_at_work() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (began, ended) = (Recorder::new(), Recorder::new());
+    let (begin, end) = (began.clone(), ended.clone());
+    let release = std::sync::Arc::new(Notify::new());
+    let wait = std::sync::Arc::clone(&release);
+    let receiver = cluster.builder(TO).on_message(move |_, message: Number| {
+        begin.add(message.number);
+        let (wait, end) = (std::sync::Arc::clone(&wait), end.clone());
+        async move {
+            wait.notified().await;
+            end.add(message.number);
+        }
+    });
+    let receiver = receiver.start().await.unwrap();
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    began.until_len(1).await;
+    let stopping = receiver.clone();
+    let stopping = tokio::spawn(async move { stopping.shutdown(Duration::from_secs(10)).await });
+    until("the shutdown to begin", || {
+        reason_of(receiver.try_send(addr(FROM), &number(0))) == Some(Reason::Draining)
+    })
+    .await;
+    assert!(!stopping.is_finished());
+    release.notify_one();
+    let report = soon("the end", stopping).await.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(ended.all(), [1]);
+}
+
+#[tokio::test]
+async fn the_last_handle_dropped_stops_the_node() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let (receiver, inbox) = cluster.inbox(TO).await;
+    sender.send(addr(TO), &number(0)).await.unwrap();
+    inbox.until_len(1).await;
+    let network = receiver.local_addr();
+    drop(receiver);
+    until("the port to be free", || std::net::TcpListener::bind(network).is_ok()).await;
+    let _: LogicalAddr = sender.address();
+}
