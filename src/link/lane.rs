@@ -291,6 +291,8 @@ impl Lane {
         let mut queue = self.queue.lock();
         queue.session = None;
         queue.last = last;
+        // Its writer is gone: who puts a frame now has to wake the driver.
+        queue.is_writer_idle = false;
         let handed = queue.outbox.end_session(batch);
         let loss = queue.account.end(handed.one_way);
         self.relieve(queue);
