@@ -230,7 +230,7 @@ pub enum Undeliverable {
         /// How many at most.
         at_most: u64,
         /// How many in truth: known when both ends have met again. A notice with this follows one
-        /// without, and takes its place.
+        /// without, and takes its place; one that follows none is about bounces that were lost.
         exactly: Option<u64>,
     },
 }

@@ -19,6 +19,14 @@ pub(crate) struct Loss {
     pub(crate) at_most: u64,
     /// Known once the ends have compared their counts.
     pub(crate) exactly: Option<u64>,
+    /// The bound that was told before, which this one takes the place of.
+    pub(crate) instead_of: u64,
+}
+
+impl Loss {
+    const fn bound(at_most: u64) -> Self {
+        Self { at_most, exactly: None, instead_of: 0 }
+    }
 }
 
 /// See the module.
@@ -89,7 +97,7 @@ impl Account {
         let at_most = handed.saturating_sub(told.handled).saturating_sub(bounces);
         self.broken =
             Some(Broken { session: told.session, handed, bounces, at_most, may_bounce: true });
-        (at_most > 0).then_some(Loss { at_most, exactly: None })
+        (at_most > 0).then_some(Loss::bound(at_most))
     }
 
     /// The lane that carries bounces is gone, and with it those on their way. Returns how many of
@@ -99,7 +107,11 @@ impl Account {
             broken.may_bounce = false;
         }
         let awaited = std::mem::take(&mut self.awaited);
-        (awaited > 0).then_some(Loss { at_most: awaited, exactly: Some(awaited) })
+        (awaited > 0).then_some(Loss {
+            at_most: awaited,
+            exactly: Some(awaited),
+            instead_of: 0,
+        })
     }
 
     /// The session before this one, as a handshake names it; 0 if there is none to settle.
@@ -119,7 +131,11 @@ impl Account {
         };
         let exactly = broken.handed.saturating_sub(counts.handled).saturating_sub(arrived);
         let at_most = broken.at_most;
-        (at_most > 0).then_some(Loss { at_most, exactly: Some(exactly) })
+        (at_most > 0).then_some(Loss {
+            at_most,
+            exactly: Some(exactly),
+            instead_of: at_most,
+        })
     }
 
     /// The peer has restarted: nobody can settle what is open.
@@ -143,12 +159,12 @@ mod tests {
         account.begin(7);
         account.on_told(counts(7, 40, 1));
         account.on_bounce();
-        assert_eq!(account.end(100), Some(Loss { at_most: 59, exactly: None }));
+        assert_eq!(account.end(100), Some(Loss::bound(59)));
         assert_eq!(account.unsettled(), 7);
         account.on_bounces_gone();
         let loss = account.settle(counts(7, 90, 2));
         // 100 handed, 90 handled, 1 bounce arrived; the second bounce is itself lost.
-        assert_eq!(loss, Some(Loss { at_most: 59, exactly: Some(9) }));
+        assert_eq!(loss, Some(Loss { at_most: 59, exactly: Some(9), instead_of: 59 }));
         assert_eq!(account.unsettled(), 0);
     }
 
@@ -156,11 +172,12 @@ mod tests {
     fn p03_a_bounce_that_may_still_come_is_no_loss_until_its_lane_is_gone() {
         let mut account = Account::default();
         account.begin(7);
-        assert_eq!(account.end(10), Some(Loss { at_most: 10, exactly: None }));
-        assert_eq!(account.settle(counts(7, 6, 3)), Some(Loss { at_most: 10, exactly: Some(1) }));
+        assert_eq!(account.end(10), Some(Loss::bound(10)));
+        let settled = Loss { at_most: 10, exactly: Some(1), instead_of: 10 };
+        assert_eq!(account.settle(counts(7, 6, 3)), Some(settled));
         account.begin(8);
         account.on_bounce();
-        let lost = Loss { at_most: 2, exactly: Some(2) };
+        let lost = Loss { at_most: 2, exactly: Some(2), instead_of: 0 };
         assert_eq!(account.on_bounces_gone(), Some(lost), "one of three came");
     }
 
@@ -169,7 +186,7 @@ mod tests {
         let mut account = Account::default();
         account.begin(7);
         account.on_told(counts(6, 99, 0));
-        assert_eq!(account.end(10), Some(Loss { at_most: 10, exactly: None }));
+        assert_eq!(account.end(10), Some(Loss::bound(10)));
         assert_eq!(account.settle(counts(6, 10, 0)), None);
         assert_eq!(account.unsettled(), 7);
     }

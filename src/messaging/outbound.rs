@@ -202,14 +202,10 @@ impl Notices {
 
     /// Frames were lost with a session, or it is now known how many.
     pub(crate) fn on_loss(&self, peer: LogicalAddr, loss: Loss) {
-        let Loss { at_most, exactly } = loss;
+        let Loss { at_most, exactly, instead_of } = loss;
         let lost = &self.home.counters.lost;
-        match exactly {
-            // The bound was counted when it was told; bounces lost later have none.
-            Some(exactly) if exactly <= at_most => lost.sub(at_most - exactly),
-            Some(_) => {}
-            None => lost.add(at_most),
-        }
+        lost.add(exactly.unwrap_or(at_most));
+        lost.sub(instead_of);
         self.tell(Undeliverable::Lost { peer, at_most, exactly });
     }
 
