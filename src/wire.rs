@@ -20,6 +20,8 @@ pub(crate) use extension::{Extension, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, Tr
 pub(crate) use frame::{Frame, FrameError, FrameLimits, decode};
 pub(crate) use header::{FLAG_NO_REPLY, HEADER_LEN, Header, Kind, NO_DEADLINE, queued};
 pub(crate) use notice::{Bounce, Counts, GoAway, Pulse};
+#[cfg(test)]
+use notice::{Down, Receipt};
 pub use reason::Reason;
 pub(crate) use reply::{Failure, Origin, ReplyBody};
 
