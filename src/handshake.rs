@@ -160,5 +160,4 @@ pub(crate) struct Established {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;
