@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::select;
 use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use answer::{Answer, Bounced, Permit, Source, bounce, refuse_request};
@@ -138,14 +139,16 @@ impl Context {
         self.0.is_cancelled.load(Ordering::Acquire) || self.time_left() == Some(Duration::ZERO)
     }
 
-    /// Waits until the caller gives up. The handler's own future is dropped then, so this is for
+    /// Waits until the caller gives up, or its deadline passes. The handler's own future is dropped then, so this is for
     /// work that was handed elsewhere. Never ends for a message.
     ///
     /// # Cancel safety
     ///
     /// Safe: nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
-        self.token().cancelled().await;
+        let deadline = self.0.clock.instant(self.0.deadline);
+        // Past the deadline the caller has given up, whether it says so or not.
+        timeout_at(deadline, self.token().cancelled()).await.ok();
     }
 
     fn token(&self) -> &CancellationToken {
@@ -164,21 +167,26 @@ impl Context {
     }
 
     /// Runs a future in a task of its own that belongs to this request: its calls inherit the
-    /// deadline, and it is dropped, giving `None`, when the caller gives up. It may outlive the
-    /// handler.
+    /// deadline, and it is dropped, giving `None`, when the caller gives up or the deadline passes.
+    /// It may outlive the handler.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (token, context) = (self.token().clone(), self.clone());
-        tokio::spawn(CURRENT.scope(context, async move {
-            select! {
-                biased;
-                () = token.cancelled() => None,
-                output = future => Some(output),
-            }
-        }))
+        let deadline = self.0.clock.instant(self.0.deadline);
+        let run = self.clone().run(future);
+        tokio::spawn(async move { timeout_at(deadline, run).await.ok().flatten() })
+    }
+
+    /// Runs a future as a part of this request, until the caller gives up.
+    pub(crate) async fn run<F: Future>(self, future: F) -> Option<F::Output> {
+        let token = self.token().clone();
+        select! {
+            biased;
+            () = token.cancelled() => None,
+            output = CURRENT.scope(self, future) => Some(output),
+        }
     }
 
     /// Takes the answer out, to give it or to leave it to somebody else; `None` if that was done.

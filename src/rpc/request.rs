@@ -1,6 +1,6 @@
 //! A call to be made, and how.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -110,7 +110,7 @@ where
     }
 
     /// Makes the call in a task of its own and hands the outcome to `done`, which does not run
-    /// when the call is cancelled through the handle.
+    /// when the call is cancelled: through the handle, or with the request whose handler makes it.
     ///
     /// # Panics
     ///
@@ -124,17 +124,13 @@ where
         let call = self.detached();
         let run = async move { done(call.await) };
         let task = match context {
-            Some(context) => tokio::spawn(within_context(context, run)),
-            None => tokio::spawn(run),
+            Some(context) => {
+                tokio::spawn(async move { drop(context.run(run).await) }).abort_handle()
+            }
+            None => tokio::spawn(run).abort_handle(),
         };
-        CallHandle { task: task.abort_handle() }
+        CallHandle { task }
     }
-}
-
-/// Runs a future as a part of the handler that started it, for what its calls inherit.
-async fn within_context<F: Future>(context: crate::context::Context, future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| context.enter(|| future.as_mut().poll(cx))).await
 }
 
 impl<'n, Q, R> IntoFuture for Request<'n, Q, R>
