@@ -133,7 +133,7 @@ impl Inbound for RpcLane {
                 let outcome = Outcome::Reply(frame.body);
                 self.complete(&header, outcome);
             }
-            Kind::Cancel => self.requests.source.cancel(header.id),
+            Kind::Cancel => self.requests.source.cancel(self.session.id, header.id),
             Kind::Bounce => self.on_bounce(&header, &frame.body)?,
             Kind::Message => {
                 return Err(Violation("a message came on the rpc lane".to_owned()));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
 
 use super::Context;
 use crate::clock::Millis;
@@ -25,15 +26,42 @@ pub(crate) struct Source {
     bytes: AtomicUsize,
     requests_max: usize,
     bytes_max: usize,
-    running: Mutex<HashMap<u64, Running>>,
+    running: Mutex<HashMap<Key, Running>>,
 }
 
-/// A handler that was pending when polled first, and has a task now.
+/// What a caller can take back: a part of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    session: u64,
+    id: u64,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    /// A handler that was pending when polled first, and has a task now.
+    Handler,
+    /// A reply that was deferred.
+    Reply,
+}
+
 #[derive(Debug)]
 struct Running {
-    task: AbortHandle,
+    task: Option<AbortHandle>,
     context: Context,
-    session: u64,
+}
+
+/// Keeps a part of a request in its source's table.
+#[derive(Debug)]
+struct Entry {
+    source: Arc<Source>,
+    key: Key,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.source.running.lock().remove(&self.key);
+    }
 }
 
 impl Source {
@@ -64,44 +92,58 @@ impl Source {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Starts a task for a request and keeps it until [`Source::done`].
+    /// Gives the handler of a request a task, in which it can be cancelled.
     pub(crate) fn run(
-        &self,
-        id: u64,
+        self: &Arc<Self>,
         session: u64,
+        id: u64,
         context: Context,
-        spawn: impl FnOnce() -> AbortHandle,
+        tasks: &TaskTracker,
+        handling: impl Future<Output = ()> + Send + 'static,
     ) {
-        let mut running = self.running.lock();
-        // The task cannot be done before it is in the table: `done` waits for the lock.
-        running.insert(id, Running { task: spawn(), context, session });
+        let key = Key { session, id, part: Part::Handler };
+        let entry = Entry { source: Arc::clone(self), key };
+        let run = async move {
+            handling.await;
+            drop(entry);
+        };
+        self.running.lock().insert(key, Running { task: None, context });
+        // Not under the lock: a runtime that goes away drops the task, and its entry, here and now.
+        let task = tasks.spawn(run).abort_handle();
+        if let Some(running) = self.running.lock().get_mut(&key) {
+            running.task = Some(task);
+        }
     }
 
-    pub(crate) fn done(&self, id: u64) {
-        self.running.lock().remove(&id);
+    /// Keeps the context of a request whose handler may be done before its reply is given.
+    fn defer(self: &Arc<Self>, session: u64, id: u64, context: Context) -> Entry {
+        let key = Key { session, id, part: Part::Reply };
+        self.running.lock().insert(key, Running { task: None, context });
+        Entry { source: Arc::clone(self), key }
     }
 
     /// The caller has given up.
-    pub(crate) fn cancel(&self, id: u64) {
-        let cancelled = self.running.lock().remove(&id);
-        if let Some(Running { task, context, .. }) = cancelled {
-            context.cancel();
-            task.abort();
-        }
+    pub(crate) fn cancel(&self, session: u64, id: u64) {
+        let mut running = self.running.lock();
+        let cancelled =
+            [Part::Handler, Part::Reply].map(|part| running.remove(&Key { session, id, part }));
+        drop(running);
+        cancelled.into_iter().flatten().for_each(Running::cancel);
     }
 
     /// The session is over: nobody waits for its replies any more.
     pub(crate) fn cancel_session(&self, session: u64) {
-        let mut cancelled = Vec::new();
-        self.running.lock().retain(|_, running| {
-            let is_kept = running.session != session;
-            if !is_kept {
-                cancelled.push((running.task.clone(), running.context.clone()));
-            }
-            is_kept
-        });
-        for (task, context) in cancelled {
-            context.cancel();
+        let mut running = self.running.lock();
+        let cancelled: Vec<_> = running.extract_if(|key, _| key.session == session).collect();
+        drop(running);
+        cancelled.into_iter().for_each(|(_, running)| running.cancel());
+    }
+}
+
+impl Running {
+    fn cancel(self) {
+        self.context.cancel();
+        if let Some(task) = self.task {
             task.abort();
         }
     }
@@ -134,7 +176,9 @@ pub(crate) struct Answer {
     deadline: Millis,
     wants_reply: bool,
     /// Held until the answer is in the outbox.
-    _permit: Permit,
+    permit: Permit,
+    /// Set when it was taken out of its handler.
+    deferred: Option<Entry>,
     is_given: bool,
 }
 
@@ -152,8 +196,17 @@ impl Answer {
             method,
             deadline,
             wants_reply: !request.is_one_way(),
-            _permit: permit,
+            permit,
+            deferred: None,
             is_given: false,
+        }
+    }
+
+    /// It is given from elsewhere, and the caller may give up before that.
+    pub(crate) fn defer(&mut self, context: &Context) {
+        if self.wants_reply {
+            let (session, context) = (self.session.id, context.clone());
+            self.deferred = Some(self.permit.source.defer(session, self.id, context));
         }
     }
 

@@ -44,6 +44,10 @@ impl Context {
     /// The request counts as in flight, and against limits, until the replier is used or dropped.
     #[must_use = "dropped, the replier tells the caller that there is no answer"]
     pub fn defer<R: prost::Message>(&self) -> Replier<R> {
-        Replier { answer: self.take_answer(), reply: PhantomData }
+        let mut answer = self.take_answer();
+        if let Some(answer) = &mut answer {
+            answer.defer(self);
+        }
+        Replier { answer, reply: PhantomData }
     }
 }

@@ -166,18 +166,15 @@ impl Requests {
         let home = &self.session.link.home;
         let context = handling.context.clone();
         let deadline = home.clock.instant(context.deadline());
-        let done = Done { source: Arc::clone(&self.source), id: header.id };
         let run = async move {
             // Past its deadline nobody waits for it.
             timeout_at(deadline, handling).await.ok();
-            drop(done);
         };
         if header.is_one_way() {
             // Nobody can take it back: it has no id.
             home.tasks.spawn(run);
         } else {
-            let spawn = || home.tasks.spawn(run).abort_handle();
-            self.source.run(header.id, self.session.id, context, spawn);
+            self.source.run(self.session.id, header.id, context, &home.tasks, run);
         }
     }
 
@@ -196,18 +193,6 @@ impl Requests {
 /// The outbox has no room even for a refusal: the peer takes nothing.
 pub(crate) fn overflow(_: PutError) -> Violation {
     Violation("the peer does not take what is sent to it".to_owned())
-}
-
-/// Takes a task out of its source's table when it ends, however it ends.
-struct Done {
-    source: Arc<Source>,
-    id: u64,
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        self.source.done(self.id);
-    }
 }
 
 /// A handler at work: its panics stay its own, and what it calls inherits its context.
