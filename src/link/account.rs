@@ -107,11 +107,7 @@ impl Account {
             broken.may_bounce = false;
         }
         let awaited = std::mem::take(&mut self.awaited);
-        (awaited > 0).then_some(Loss {
-            at_most: awaited,
-            exactly: Some(awaited),
-            instead_of: 0,
-        })
+        (awaited > 0).then_some(Loss { at_most: awaited, exactly: Some(awaited), instead_of: 0 })
     }
 
     /// The session before this one, as a handshake names it; 0 if there is none to settle.
@@ -131,11 +127,7 @@ impl Account {
         };
         let exactly = broken.handed.saturating_sub(counts.handled).saturating_sub(arrived);
         let at_most = broken.at_most;
-        (at_most > 0).then_some(Loss {
-            at_most,
-            exactly: Some(exactly),
-            instead_of: at_most,
-        })
+        (at_most > 0).then_some(Loss { at_most, exactly: Some(exactly), instead_of: at_most })
     }
 
     /// The peer has restarted: nobody can settle what is open.
