@@ -26,9 +26,11 @@ mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 pub(crate) use accept::Door;
 pub(crate) use account::Loss;
@@ -45,6 +47,9 @@ use crate::wire::{GoAway, Header, Kind, Pulse, Reason};
 
 /// Events that wait for a link's driver.
 const EVENTS_MAX: usize = 64;
+
+/// The longest pause between two questions how far the peer is.
+const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
@@ -178,9 +183,31 @@ impl Link {
         }
     }
 
-    /// Whether nothing waits to be written, on any lane that is up.
+    /// Writes what waits on the lane, asks the peer until the account of it is settled, half-closes
+    /// it, and waits for the peer's end: then the peer has read all of it, and no reset can destroy
+    /// what it has not.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the lane goes on finishing.
+    pub(crate) async fn finish(&self, lane: LaneId) {
+        let Some(session) = self.lane(lane).session() else { return };
+        let mut pause = Duration::from_millis(1);
+        while !self.lane(lane).is_settled() && self.rpc().session().is_some() {
+            // Without room for it, others are on their way.
+            self.put_pulse(LaneId::Rpc, Kind::Ping).ok();
+            if timeout(pause, session.ended.cancelled()).await.is_ok() {
+                return;
+            }
+            pause = (pause * 2).min(SETTLE_PAUSE_MAX);
+        }
+        session.finishing.cancel();
+        session.ended.cancelled().await;
+    }
+
+    /// Whether nothing waits to be written, on any lane; what waits for a connection counts.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.session().is_none() || lane.is_flushed())
+        self.lanes.iter().all(Lane::is_flushed)
     }
 
     /// Calls to the peer that wait for a reply.

@@ -132,6 +132,9 @@ impl Door {
             tracing::debug!(%peer, %error, "connection lost after its handshake");
             return;
         }
+        if self.home.is_draining() {
+            return refuse(&self.home, newcomer, Refusal::Draining);
+        }
         match self.home.upper().and_then(|upper| upper.link_to(peer)) {
             Some(link) => link.tell(Event::Newcomer(Box::new(newcomer))).await,
             None => refuse(&self.home, newcomer, Refusal::UnknownMember),

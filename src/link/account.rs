@@ -74,6 +74,12 @@ impl Account {
         }
     }
 
+    /// Whether the receiver has told of all `handed` one-way frames of the session.
+    pub(crate) fn is_settled(&self, handed: u64) -> bool {
+        let is_settled = |current: &Session| handed <= current.told.handled + current.bounces;
+        self.current.as_ref().is_none_or(is_settled)
+    }
+
     /// A bounce of one of this lane's frames arrived.
     pub(crate) fn on_bounce(&mut self) {
         // Bounces come in the order of the frames, so older sessions' come first.

@@ -23,7 +23,7 @@ use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Signs, Times}
 use crate::clock::{Millis, millis};
 use crate::handshake::{HandshakeError, Lane as LaneId, Peer, Refusal};
 use crate::incarnation::Incarnation;
-use crate::wire::{Kind, Reason};
+use crate::wire::{Counts, Kind, Reason};
 
 /// How long a READY may take to write, and a farewell to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -67,6 +67,8 @@ struct Driver {
     newcomers: u64,
     /// When the last heartbeat was put.
     pinged: Millis,
+    /// What it told.
+    told: [Option<Counts>; LANES.len()],
     /// The peer is no member any more: until then it may finish what it has.
     retired_until: Option<Millis>,
 }
@@ -81,6 +83,7 @@ pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
         work: Default::default(),
         newcomers: 0,
         pinged: Millis::default(),
+        told: Default::default(),
         retired_until: None,
     };
     if link.peer == link.home.me {
@@ -288,7 +291,23 @@ impl Driver {
         let demand = LANES.map(|lane| self.link.lane(lane).has_waiting());
         let actions = self.machine.on_timer(now, self.signs(), demand);
         self.perform(actions).await;
+        self.tell_news(now);
         self.drop_lost_newcomers();
+    }
+
+    /// Lets the peer know how far we are with its frames, once a heartbeat, also while other
+    /// traffic makes heartbeats unnecessary: what a broken session may have lost is bounded by it.
+    fn tell_news(&mut self, now: Millis) {
+        let is_due = now.since(self.pinged) >= millis(self.link.home.config.heartbeat);
+        if !is_due || !self.machine.is_up(LaneId::Rpc) {
+            return;
+        }
+        let counts = LANES.map(|lane| self.link.lane(lane).counts());
+        if counts != self.told {
+            self.told = counts;
+            self.pinged = now;
+            self.ping(LaneId::Rpc);
+        }
     }
 
     /// A newcomer that has hung up meanwhile must not replace a session that lives.

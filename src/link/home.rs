@@ -33,6 +33,8 @@ pub(crate) struct Home {
     pub(crate) tasks: TaskTracker,
     /// The node stops: every task ends.
     pub(crate) stop: CancellationToken,
+    /// The node takes no new connections.
+    is_draining: AtomicBool,
     /// Message handlers at work.
     handling: AtomicUsize,
     /// Whether the incarnation was changed once already.
@@ -66,6 +68,7 @@ impl Home {
             counters: Counters::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),
             has_taken_over: AtomicBool::new(false),
             local: Mutex::new(Arc::new(local)),
@@ -89,6 +92,15 @@ impl Home {
 
     pub(crate) fn incarnation(&self) -> Incarnation {
         Incarnation::from_bits(self.incarnation.load(Ordering::Relaxed))
+    }
+
+    /// From now on, who wants a new connection is told that the node drains.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     pub(crate) fn begin_handling(&self) {

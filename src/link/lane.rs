@@ -211,6 +211,12 @@ impl Lane {
         self.queue.lock().outbox.waiting() > 0
     }
 
+    /// Whether the peer has told of all one-way frames that were handed to it in this session.
+    pub(super) fn is_settled(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.account.is_settled(queue.outbox.one_way_taken())
+    }
+
     /// Whether nothing waits and nothing is being written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.queue.lock().outbox.queued() == 0

@@ -137,6 +137,11 @@ impl Outbox {
         }
     }
 
+    /// One-way frames that the writer has taken in this session.
+    pub(crate) const fn one_way_taken(&self) -> u64 {
+        self.one_way_taken
+    }
+
     /// Whether there is so much room again that it is worth waking those who wait for it.
     pub(crate) fn is_half_empty(&self) -> bool {
         self.queued() <= self.bounds.bytes_max / 2

@@ -142,6 +142,11 @@ async fn write_batch(
         biased;
         () = session.ended.cancelled() => return Err(PumpError::Ended),
         () = lane.ready(batch) => {}
+        () = session.finishing.cancelled() => {
+            io.shutdown().await?;
+            session.ended.cancelled().await;
+            return Err(PumpError::Ended);
+        }
     }
     if batch.frames > 1 || link.is_crowded(session.lane) {
         // Let the tasks that are ready add their frames to the same write.

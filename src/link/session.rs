@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) frame_bytes_max: usize,
     /// Cancelled when the session is over.
     pub(crate) ended: CancellationToken,
+    /// Cancelled when nothing more is to be written than what waits; then the peer has the word.
+    pub(super) finishing: CancellationToken,
     handled: AtomicU64,
     bounced: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Session {
             incarnation: established.peer.incarnation,
             frame_bytes_max: established.frame_bytes_max as usize,
             ended: CancellationToken::new(),
+            finishing: CancellationToken::new(),
             handled: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
         })

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Inner, membership};
 use crate::clock::Millis;
+use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 
 /// How long after its start a node takes a later incarnation than its own for a sign that its clock
@@ -109,6 +110,7 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
 async fn drain(inner: &Inner, within: Duration) -> Report {
     let deadline = Instant::now() + within;
     inner.dispatch.server.drain();
+    inner.home.drain();
     let unavailable = async {
         if let Err(error) = membership::announce(inner, false).await {
             tracing::debug!(node = %inner.home.me, %error, "cannot announce the stop");
@@ -125,7 +127,21 @@ async fn drain(inner: &Inner, within: Duration) -> Report {
         }
     };
     drop(timeout_at(deadline, idle).await);
-    report(inner)
+    let report = report(inner);
+    // The pulse goes last: without it a peer would not read the other lane to its end.
+    drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
+    drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
+    report
+}
+
+async fn finish_lanes(inner: &Inner, lane: Lane) {
+    let mut finishing = tokio::task::JoinSet::new();
+    for link in inner.router.links() {
+        if link.peer != inner.home.me {
+            finishing.spawn(async move { link.finish(lane).await });
+        }
+    }
+    finishing.join_all().await;
 }
 
 fn is_idle(inner: &Inner) -> bool {

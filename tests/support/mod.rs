@@ -72,6 +72,7 @@ impl Cluster {
     /// A member of discovery that does not run: its port is taken, and nobody listens on it.
     pub fn absent(&self, address: &str) -> Absent {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
         let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         socket.bind(&any.into()).unwrap();
         let network = socket.local_addr().unwrap().as_socket().unwrap().to_string();
