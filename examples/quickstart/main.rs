@@ -17,6 +17,7 @@ mod process;
 mod service;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -52,7 +53,7 @@ async fn main() -> ExitCode {
 
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
-        [address, members] => process::run(address, members).await,
+        [address, file] => process::run(address, file).await,
         _ => match timeout(PATIENCE, tour()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("not done after {PATIENCE:?}").into()),
@@ -73,19 +74,20 @@ async fn tour() -> Result<()> {
 
     // Each process binds a port of its own choice and says which; then everybody is in the file.
     let folder = tempfile::tempdir()?;
-    let members = folder.path().join("members.toml");
-    let mut ant_process = Process::spawn(ANT, &members).await?;
-    let mut bee_process = Process::spawn(BEE, &members).await?;
+    let file = folder.path().join("members.toml");
+    let mut ant_process = Process::spawn(ANT, &file).await?;
+    let mut bee_process = Process::spawn(BEE, &file).await?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let here = listener.local_addr()?.to_string();
-    write_members(
-        &members,
-        &[(HERE, &here), (ANT, &ant_process.network), (BEE, &bee_process.network)],
-    )?;
+    let mut members = BTreeMap::from([
+        (HERE, listener.local_addr()?),
+        (ANT, ant_process.network),
+        (BEE, bee_process.network),
+    ]);
+    write_members(&file, &members)?;
 
     ant_process.start().await?;
     bee_process.start().await?;
-    let discovery = MembersFile::open(&members);
+    let discovery = MembersFile::open(&file);
     let node = Node::builder(HERE).discovery(discovery).listener(listener).start().await?;
     println!("three nodes are up: {HERE} is this process, {ANT} and {BEE} are two others");
 
@@ -95,11 +97,9 @@ async fn tour() -> Result<()> {
     cancelled(&node, ant, &mut tally).await?;
     killed(&node, ant, ant_process, &mut tally).await?;
 
-    let mut ant_process = Process::spawn(ANT, &members).await?;
-    write_members(
-        &members,
-        &[(HERE, &here), (ANT, &ant_process.network), (BEE, &bee_process.network)],
-    )?;
+    let mut ant_process = Process::spawn(ANT, &file).await?;
+    members.insert(ANT, ant_process.network);
+    write_members(&file, &members)?;
     returned(&node, ant, &mut ant_process, &mut tally).await?;
 
     tally.check(&node.stats())?;
@@ -218,8 +218,13 @@ async fn returned(
 
 /// Waits until a node has seen something so many times; returns how often it has.
 async fn seen(node: &Node, at: LogicalAddr, what: &str, count: u64) -> Result<u64> {
-    let what = what.to_owned();
-    Ok(node.call(at, SEEN, Seen { what, count }).await?.count)
+    let asked = Seen { what: what.to_owned(), count };
+    match node.call(at, SEEN, asked).within(Duration::from_secs(3)).await {
+        Ok(seen) => Ok(seen.count),
+        Err(error) => {
+            Err(format!("waited in vain for {count} x \"{what}\" at {at}: {error}").into())
+        }
+    }
 }
 
 fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {

@@ -10,8 +10,9 @@
 //!    │ closes its end of the pipe ──▶ │  shuts down; also when the parent dies
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::{Result, service};
 /// A node in a process of its own.
 pub(crate) struct Process {
     /// Where it listens.
-    pub(crate) network: String,
+    pub(crate) network: SocketAddr,
     child: Child,
     to: ChildStdin,
     from: Lines<BufReader<ChildStdout>>,
@@ -34,10 +35,10 @@ pub(crate) struct Process {
 
 impl Process {
     /// Runs this program once more, as the node with this address; waits until it has a port.
-    pub(crate) async fn spawn(address: &str, members: &Path) -> Result<Self> {
+    pub(crate) async fn spawn(address: &str, file: &Path) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(address)
-            .arg(members)
+            .arg(file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -45,7 +46,7 @@ impl Process {
         let to = child.stdin.take().ok_or("no pipe to the child")?;
         let from = child.stdout.take().ok_or("no pipe from the child")?;
         let mut from = BufReader::new(from).lines();
-        let network = from.next_line().await?.ok_or("the child has no port")?;
+        let network = from.next_line().await?.ok_or("the child has no port")?.parse()?;
         Ok(Self { network, child, to, from })
     }
 
@@ -72,13 +73,13 @@ impl Process {
 }
 
 /// What the other processes do.
-pub(crate) async fn run(address: &str, members: &str) -> Result<()> {
+pub(crate) async fn run(address: &str, file: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     let mut parent = BufReader::new(stdin()).lines();
     parent.next_line().await?.ok_or("the parent is gone")?;
     let builder = service::serve(Node::builder(address));
-    let discovery = MembersFile::open(members);
+    let discovery = MembersFile::open(file);
     let node = builder.discovery(discovery).listener(listener).start().await?;
     println!("ready");
     while parent.next_line().await?.is_some() {}
@@ -87,12 +88,12 @@ pub(crate) async fn run(address: &str, members: &str) -> Result<()> {
 }
 
 /// Writes the members file: another one first, which then takes its place at once.
-pub(crate) fn write_members(path: &Path, members: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn write_members(file: &Path, members: &BTreeMap<&str, SocketAddr>) -> Result<()> {
     let mut text = String::new();
     for (address, network) in members {
         writeln!(text, "[[member]]\naddress = \"{address}\"\nnetwork = \"{network}\"\n")?;
     }
-    let new = path.with_extension("new");
+    let new = file.with_extension("new");
     std::fs::write(&new, text)?;
-    Ok(std::fs::rename(&new, path)?)
+    Ok(std::fs::rename(&new, file)?)
 }
