@@ -133,7 +133,10 @@ impl Inbound for RpcLane {
                 let outcome = Outcome::Reply(frame.body);
                 self.complete(&header, outcome);
             }
-            Kind::Cancel => self.requests.source.cancel(self.session.id, header.id),
+            Kind::Cancel if misdirected(&self.session, &header).is_none() => {
+                self.requests.source.cancel(self.session.id, header.id);
+            }
+            Kind::Cancel => {}
             Kind::Bounce => self.on_bounce(&header, &frame.body)?,
             Kind::Message => {
                 return Err(Violation("a message came on the rpc lane".to_owned()));
@@ -155,9 +158,9 @@ impl Inbound for RpcLane {
 impl RpcLane {
     fn complete(&self, header: &Header, outcome: Outcome) {
         let home = &self.session.link.home;
-        // A reply to an earlier run of this node may hit an id of this one.
-        let is_ours = header.incarnation == home.incarnation();
-        if !is_ours || !self.caller.pending.complete(header.id, header.from, outcome) {
+        if !is_answer_to(home, header)
+            || !self.caller.pending.complete(header.id, header.from, outcome)
+        {
             home.counters.replies_stray.add(1);
         }
     }
@@ -167,7 +170,7 @@ impl RpcLane {
             return Err(Violation("a bounce is malformed".to_owned()));
         };
         let link = &self.session.link;
-        if header.incarnation != link.home.incarnation() {
+        if !is_answer_to(&link.home, header) {
             return Ok(());
         }
         match bounce.kind {
@@ -254,6 +257,12 @@ fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
     let expected =
         if session.link.peer == home.me { home.incarnation() } else { session.incarnation };
     (header.incarnation != expected).then_some(Reason::Incarnation)
+}
+
+/// Whether an answer is for something that this run of this node has sent; one to an earlier run
+/// may hit an id of this one.
+fn is_answer_to(home: &Home, header: &Header) -> bool {
+    header.to == home.me && header.incarnation == home.incarnation()
 }
 
 /// Frames that are the link's own business, on either lane.

@@ -219,6 +219,51 @@ async fn p22_optional_kinds_are_skipped_and_counted() {
 }
 
 #[tokio::test]
+async fn p07_a_reply_that_is_not_for_this_call_never_completes_it() {
+    let scene = Scene::new().await;
+    let other_peer = "1.1.8";
+    let other = seaway::discovery::Member::new(addr(other_peer), "127.0.0.1:1");
+    scene.cluster.discovery.put(other).unwrap();
+    let mut raw = rpc(&scene).await;
+    let mut other = Peer::new(other_peer).dial(scene.at(), NODE, RPC).await.unwrap();
+    let call = tokio::spawn(scene.node.call(addr(PEER), ECHO, text("hi")).detached());
+    let request = soon("the request", raw.expect(kind::REQUEST)).await;
+
+    let forged = raw.answer(kind::REPLY, request.id, b"\0\x0a\x06forged");
+    let refusal = [reason::UNIMPLEMENTED, 1, 0, 0];
+    let mut bounce = vec![reason::EXPIRED, kind::REQUEST];
+    bounce.extend([&raw.peer.address.to_be_bytes()[..], &[0; 12]].concat());
+    let strays = [
+        Frame { incarnation: raw.node_incarnation + 1, ..forged.clone() },
+        Frame { incarnation: raw.node_incarnation - 1, ..forged.clone() },
+        Frame { incarnation: 0, body: refusal.to_vec(), ..forged.clone() },
+        Frame { id: request.id + 1, ..forged.clone() },
+        Frame { id: request.id ^ 1 << 32, ..forged.clone() },
+        Frame { id: request.id + 16, ..forged.clone() },
+        Frame { id: 0, ..forged.clone() },
+        Frame { id: u64::MAX, ..forged.clone() },
+        Frame { to: bits("1.2.2"), ..forged.clone() },
+        Frame { incarnation: 7, ..raw.answer(kind::BOUNCE, request.id, &bounce) },
+        Frame { to: bits("1.2.2"), ..raw.answer(kind::BOUNCE, request.id, &bounce) },
+    ];
+    for stray in &strays {
+        raw.send(stray).await;
+    }
+    let stray = other.answer(kind::REPLY, request.id, &forged.body);
+    other.send(&stray).await;
+    assert!(soon("a pong", raw.is_live()).await && soon("a pong", other.is_live()).await);
+
+    let reply = raw.answer(kind::REPLY, request.id, &[&[0], HI].concat());
+    raw.send(&reply).await;
+    // A second one comes too late.
+    raw.send(&forged).await;
+    assert_eq!(soon("the reply", call).await.unwrap(), Ok(text("hi")));
+    assert!(soon("a pong", raw.is_live()).await);
+    // All but the two bounces, and with that of the other peer and the late one.
+    assert_eq!(scene.node.stats().replies_stray, 11);
+}
+
+#[tokio::test]
 async fn p04_a_malformed_reply_is_maybe_done_and_the_lane_lives() {
     let scene = Scene::new().await;
     let mut raw = rpc(&scene).await;
