@@ -125,9 +125,11 @@ impl Account {
     /// The receiver's final counts of the last session are known.
     pub(crate) fn settle(&mut self, counts: Counts) -> Option<Loss> {
         let broken = self.broken.take_if(|broken| broken.session == counts.session)?;
+        // A peer may tell what it likes, but nobody sends back more than came.
+        let bounced = counts.bounced.min(broken.handed);
         let arrived = if broken.may_bounce {
-            self.awaited += counts.bounced.saturating_sub(broken.bounces);
-            counts.bounced.max(broken.bounces)
+            self.awaited += bounced.saturating_sub(broken.bounces);
+            bounced.max(broken.bounces)
         } else {
             broken.bounces
         };

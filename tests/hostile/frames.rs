@@ -292,3 +292,34 @@ async fn p19_a_storm_of_cancels_does_no_harm() {
     tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &all).await.unwrap();
     assert_eq!(soon("the reply", raw.expect(kind::REPLY)).await.id, 7);
 }
+
+#[tokio::test]
+async fn p19_the_counts_of_a_peer_that_lies_do_no_harm() {
+    let scene = Scene::new().await;
+    let peer = Peer::new(PEER);
+    let mut rpc = rpc(&scene).await;
+    let mut liar = peer.clone();
+    let mut lanes = Vec::new();
+    for _ in 0..4 {
+        let mut message = liar.dial(scene.at(), NODE, MESSAGE).await.unwrap();
+        scene.node.send(addr(PEER), &text("hi")).await.unwrap();
+        soon("the message", message.expect(kind::MESSAGE)).await;
+        // In pulses, for lanes that there are and others, and in the next handshake.
+        let session = message.session;
+        let mut pulse = vec![2];
+        for lane in [MESSAGE, 77] {
+            pulse.push(lane);
+            pulse.extend(session.to_be_bytes());
+            pulse.extend([0xff; 16]);
+        }
+        let ping = message.frame(kind::PING, 0, &pulse);
+        message.send(&ping).await;
+        assert!(soon("a pong", message.is_live()).await);
+        liar = Peer { counts: Some([session, 0, u64::MAX]), ..peer.clone() };
+        lanes.push(message);
+    }
+    assert!(soon("a pong", rpc.is_live()).await);
+    drop(rpc);
+    let (mut rpc, _message) = peer.dial_both(scene.at(), NODE).await;
+    assert!(soon("a pong", rpc.is_live()).await);
+}
