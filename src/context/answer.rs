@@ -92,7 +92,8 @@ impl Source {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Gives the handler of a request a task, in which it can be cancelled.
+    /// Gives the handler of a request a task, in which it can be cancelled. `false`: the peer has
+    /// used the id for another one that is not done, and the handler is dropped.
     pub(crate) fn run(
         self: &Arc<Self>,
         session: u64,
@@ -100,19 +101,25 @@ impl Source {
         context: Context,
         tasks: &TaskTracker,
         handling: impl Future<Output = ()> + Send + 'static,
-    ) {
+    ) -> bool {
         let key = Key { session, id, part: Part::Handler };
+        let mut running = self.running.lock();
+        if running.contains_key(&key) {
+            return false;
+        }
+        running.insert(key, Running { task: None, context });
+        drop(running);
         let entry = Entry { source: Arc::clone(self), key };
         let run = async move {
             handling.await;
             drop(entry);
         };
-        self.running.lock().insert(key, Running { task: None, context });
         // Not under the lock: a runtime that goes away drops the task, and its entry, here and now.
         let task = tasks.spawn(run).abort_handle();
         if let Some(running) = self.running.lock().get_mut(&key) {
             running.task = Some(task);
         }
+        true
     }
 
     /// Keeps the context of a request whose handler may be done before its reply is given.

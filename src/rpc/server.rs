@@ -156,13 +156,13 @@ impl Requests {
             tracing::warn!(method = registered.name, took_ms, "handler blocks its lane");
         }
         if let Some(handling) = polled {
-            self.run(&header, handling);
+            return self.run(&header, handling);
         }
         Ok(())
     }
 
     /// Gives a handler a task of its own.
-    fn run(&self, header: &Header, handling: Handling) {
+    fn run(&self, header: &Header, handling: Handling) -> Result<(), Violation> {
         let home = &self.session.link.home;
         let context = handling.context.clone();
         let deadline = home.clock.instant(context.deadline());
@@ -173,8 +173,13 @@ impl Requests {
         if header.is_one_way() {
             // Nobody can take it back: it has no id.
             home.tasks.spawn(run);
+            return Ok(());
+        }
+        let (session, id) = (self.session.id, header.id);
+        if self.source.run(session, id, context, &home.tasks, run) {
+            Ok(())
         } else {
-            self.source.run(self.session.id, header.id, context, &home.tasks, run);
+            Err(Violation(format!("the call id {id} is in use")))
         }
     }
 

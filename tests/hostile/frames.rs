@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use seaway::MessageId;
 
 use crate::raw::{Frame, MESSAGE, Peer, RPC, Raw, bits, hash, kind, reason};
-use crate::support::{ECHO, Text, addr, soon, text};
+use crate::support::{ECHO, Text, addr, soon, text, until};
 use crate::{FRIEND, HI, NODE, PEER, Scene};
 
 const ECHO_NAME: &str = "test.Echo/Echo";
@@ -291,6 +291,45 @@ async fn p19_a_storm_of_cancels_does_no_harm() {
     let all = [storm, request].concat();
     tokio::io::AsyncWriteExt::write_all(&mut raw.stream, &all).await.unwrap();
     assert_eq!(soon("the reply", raw.expect(kind::REPLY)).await.id, 7);
+}
+
+#[tokio::test]
+async fn p06_a_call_id_used_twice_leaves_no_handler_behind() {
+    let living = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&living);
+    let scene = Scene::with(|builder| {
+        let slow: seaway::Method<Text, Text> = seaway::Method::new("test.Slow/Wait");
+        builder.on_call(slow, move |_, _| {
+            let alive = Alive::new(&count);
+            async move {
+                let _alive = alive;
+                std::future::pending().await
+            }
+        })
+    });
+    let scene = scene.await;
+    let mut raw = rpc(&scene).await;
+    let request = raw.request(9, "test.Slow/Wait", HI);
+    raw.send(&request).await;
+    assert!(soon("a pong", raw.is_live()).await);
+    let why = closed_by(&mut raw, &request).await;
+    assert!(why.contains("call id 9 is in use"), "{why}");
+    until("the end of both handlers", || living.load(Ordering::Relaxed) == 0).await;
+}
+
+struct Alive(Arc<AtomicU64>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]
