@@ -270,9 +270,10 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
     let link = &session.link;
     match frame.header.kind {
         kind @ (Kind::Ping | Kind::Pong) => {
-            if let Some(pulse) = Pulse::read(&frame.body) {
-                link.on_pulse(&pulse);
-            }
+            let Some(pulse) = Pulse::read(&frame.body) else {
+                return Err(Violation("a pulse is malformed".to_owned()));
+            };
+            link.on_pulse(&pulse);
             if kind == Kind::Ping {
                 link.put_pulse(session.lane, Kind::Pong).map_err(|_| overflow())?;
             }

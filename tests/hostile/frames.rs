@@ -163,6 +163,8 @@ fn broken(raw: &Raw) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a body over the limit", length(40 + (1 << 20) + (16 << 10) + 1), "over the limit"),
         ("an extension beyond the frame", with(&|bytes| bytes[41] = 2), "does not fit"),
         ("an empty go-away", raw.frame(kind::GO_AWAY, 0, &[]).encode(), "go-away"),
+        ("an empty ping", raw.frame(kind::PING, 0, &[]).encode(), "pulse"),
+        ("a pong cut short", raw.frame(kind::PONG, 0, &[1, 0, 0]).encode(), "pulse"),
     ]
 }
 
