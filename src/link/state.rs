@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     peer_heartbeat_ms: u64,
     attempts: u64,
     failures: u32,
+    /// When the last ping was asked for, which may not have been written yet.
+    pinged: Millis,
 }
 
 impl Machine {
@@ -90,6 +92,7 @@ impl Machine {
             peer_heartbeat_ms: 0,
             attempts: 0,
             failures: 0,
+            pinged: Millis(0),
         }
     }
 
@@ -394,7 +397,8 @@ impl Machine {
         if signs.stuck_since.is_some_and(|since| now.since(since) >= self.dead_ms()) {
             return self.end_all(Cause::Stalled);
         }
-        if now.since(signs.sent) >= self.times.heartbeat_ms {
+        if self.ping_at(signs) <= now {
+            self.pinged = now;
             return vec![Action::Ping];
         }
         Vec::new()
@@ -406,6 +410,10 @@ impl Machine {
 
     fn dead_at(&self, signs: Signs) -> Millis {
         signs.heard.after(self.dead_ms())
+    }
+
+    fn ping_at(&self, signs: Signs) -> Millis {
+        signs.sent.max(self.pinged).after(self.times.heartbeat_ms)
     }
 
     /// When `on_timer` is to be called next; [`Millis::NEVER`] if nothing is due by itself.
@@ -421,7 +429,7 @@ impl Machine {
             }
         }
         if self.is_up(Lane::Rpc) {
-            next = next.min(signs.sent.after(self.times.heartbeat_ms));
+            next = next.min(self.ping_at(signs));
             if let Some(since) = signs.stuck_since {
                 next = next.min(since.after(self.dead_ms()));
             }
