@@ -191,6 +191,9 @@ impl Driver {
                 if is_wanted {
                     self.link.home.counters.dialed.add(1);
                     self.begin(stream, established);
+                } else {
+                    let (now, jitter) = (self.now(), self.link.home.jitter());
+                    self.machine.on_failed(lane, attempt, now, jitter);
                 }
                 return None;
             }

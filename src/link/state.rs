@@ -140,7 +140,7 @@ impl Machine {
         Some(Action::Dial { lane, attempt })
     }
 
-    /// An attempt has led to a session. `false`: it is not wanted any more; close it.
+    /// An attempt has led to a session. `false`: it is not wanted; close it and say `on_failed`.
     pub(crate) fn on_connected(
         &mut self,
         lane: Lane,
@@ -153,8 +153,7 @@ impl Machine {
         if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
             return (false, Vec::new());
         }
-        if is_older || !self.is_member {
-            self.lanes[lane.index()] = LaneState::Idle;
+        if is_older {
             return (false, Vec::new());
         }
         let actions = self.on_incarnation(incarnation);
