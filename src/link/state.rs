@@ -206,7 +206,7 @@ impl Machine {
             LaneState::Up { session } | LaneState::Probing { session, .. }
                 if session == claim.last_session =>
             {
-                self.turn_away_prober(lane, &mut actions);
+                self.turn_away_prober(lane, Denial::Duplicate, &mut actions);
                 actions.extend(self.end(lane, Cause::Replaced));
                 actions.push(Action::Accept { lane, newcomer });
             }
@@ -216,7 +216,7 @@ impl Machine {
                 actions.push(Action::Probe { lane });
             }
             LaneState::Probing { session, until, .. } => {
-                self.turn_away_prober(lane, &mut actions);
+                self.turn_away_prober(lane, Denial::Duplicate, &mut actions);
                 self.lanes[lane.index()] = LaneState::Probing { session, newcomer, until };
             }
         }
@@ -242,14 +242,14 @@ impl Machine {
     /// Something arrived on the lane after a probe.
     pub(crate) fn on_heard(&mut self, lane: Lane) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.turn_away_prober(lane, &mut actions);
+        self.turn_away_prober(lane, Denial::Duplicate, &mut actions);
         actions
     }
 
-    fn turn_away_prober(&mut self, lane: Lane, actions: &mut Vec<Action>) {
+    fn turn_away_prober(&mut self, lane: Lane, refusal: Denial, actions: &mut Vec<Action>) {
         if let LaneState::Probing { session, newcomer, .. } = self.lanes[lane.index()] {
             self.lanes[lane.index()] = LaneState::Up { session };
-            actions.push(Action::Refuse { lane, newcomer, refusal: Denial::Duplicate });
+            actions.push(Action::Refuse { lane, newcomer, refusal });
         }
     }
 
@@ -293,7 +293,7 @@ impl Machine {
     fn end_all(&mut self, cause: Cause) -> Vec<Action> {
         let mut actions = Vec::new();
         for lane in LANES.into_iter().rev() {
-            self.turn_away_prober(lane, &mut actions);
+            self.turn_away_prober(lane, Denial::Duplicate, &mut actions);
             if let LaneState::Up { session } = self.lanes[lane.index()] {
                 self.lanes[lane.index()] = LaneState::Idle;
                 actions.push(Action::End { lane, session, cause });
@@ -344,7 +344,12 @@ impl Machine {
     /// Discovery no longer has the peer: sessions go on until they end, but nothing new begins.
     pub(crate) fn on_retired(&mut self) -> Vec<Action> {
         self.is_member = false;
-        self.abandon_all()
+        let mut actions = Vec::new();
+        for lane in LANES {
+            self.turn_away_prober(lane, Denial::NotAMember, &mut actions);
+        }
+        actions.extend(self.abandon_all());
+        actions
     }
 
     /// The link is closed for good.
