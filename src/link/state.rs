@@ -112,6 +112,11 @@ impl Machine {
         self.lanes.iter().all(|lane| *lane == LaneState::Idle)
     }
 
+    /// Whether no lane has a session.
+    fn is_down(&self) -> bool {
+        !LANES.iter().any(|lane| self.is_up(*lane))
+    }
+
     fn session(&self, lane: Lane) -> Option<u64> {
         match self.lanes[lane.index()] {
             LaneState::Up { session } | LaneState::Probing { session, .. } => Some(session),
@@ -119,15 +124,20 @@ impl Machine {
         }
     }
 
-    /// Frames wait on the lane.
-    pub(crate) fn on_demand(&mut self, lane: Lane) -> Vec<Action> {
+    /// Dials what is wanted, but for lanes that a newcomer gets by `actions`.
+    fn dial_wanted(&mut self, demand: [bool; LANES.len()], actions: &mut Vec<Action>) {
         if !self.is_member {
-            return Vec::new();
+            return;
         }
-        // The rpc lane is the pulse of the link and comes with the first use of any.
-        let wanted = [Lane::Rpc, lane];
-        let wanted = if lane == Lane::Rpc { &wanted[..1] } else { &wanted[..] };
-        wanted.iter().filter_map(|lane| self.dial(*lane)).collect()
+        for lane in LANES {
+            // The rpc lane is the pulse of the link and comes with the first use of any.
+            let is_wanted = demand[lane.index()]
+                || (lane == Lane::Rpc && (demand.contains(&true) || !self.is_down()));
+            let gives = |action: &Action| matches!(action, Action::Accept { lane: given, .. } if *given == lane);
+            if is_wanted && !actions.iter().any(gives) {
+                actions.extend(self.dial(lane));
+            }
+        }
     }
 
     fn dial(&mut self, lane: Lane) -> Option<Action> {
@@ -379,17 +389,12 @@ impl Machine {
                 _ => {}
             }
         }
-        for lane in LANES {
-            let is_pulse_missing = lane != Lane::Rpc && self.is_up(lane);
-            if demand[lane.index()] || is_pulse_missing {
-                actions.extend(self.on_demand(lane));
-            }
-        }
+        self.dial_wanted(demand, &mut actions);
         actions
     }
 
     fn check_pulse(&mut self, now: Millis, signs: Signs) -> Vec<Action> {
-        if !LANES.iter().any(|lane| self.is_up(*lane)) {
+        if self.is_down() {
             return Vec::new();
         }
         if self.dead_at(signs) <= now {
