@@ -244,8 +244,7 @@ impl Driver {
             let now = self.now();
             return Signs { heard: now, sent: now, stuck_since: None };
         }
-        // A ping that waits behind a stuck writer is not sent again and again.
-        Signs { heard, sent: sent.max(self.pinged), stuck_since }
+        Signs { heard, sent, stuck_since }
     }
 
     fn next_timer(&self) -> Millis {

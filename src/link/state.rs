@@ -34,7 +34,7 @@ const RPC_GRACE_MS: u64 = 200;
 /// A peer that nothing was heard of for this many heartbeats is dead.
 const DEAD_HEARTBEATS: u64 = 3;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum LaneState {
     Idle,
     Backoff { until: Millis },
@@ -44,7 +44,7 @@ enum LaneState {
 }
 
 /// Times that the machine goes by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Times {
     pub(crate) heartbeat_ms: u64,
     pub(crate) backoff_min_ms: u64,
@@ -63,7 +63,7 @@ impl Times {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
     me: LogicalAddr,
     peer: LogicalAddr,

@@ -7,7 +7,7 @@ use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// Start an attempt to connect.
     Dial { lane: Lane, attempt: u64 },
@@ -28,7 +28,7 @@ pub(crate) enum Action {
 }
 
 /// Why a newcomer is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Denial {
     /// We have a session on this lane, or our own dial goes first.
     Duplicate,
@@ -39,7 +39,7 @@ pub(crate) enum Denial {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Cause {
     /// The connection was closed or reset, or the peer broke a rule.
     Closed,
