@@ -1,0 +1,239 @@
+//! A handler that panics fails its own call and nothing else.
+
+mod support;
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Once;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use seaway::{CallError, Code, Context, Limit, Status};
+use support::events::{Gate, events};
+use support::{COUNT, Cluster, ECHO, Number, Text, addr, number, soon, text, until};
+use tokio::task::JoinSet;
+
+const ON_PURPOSE: &str = "on purpose";
+
+/// Panics without a word on the test's output.
+fn panic_on_purpose() -> ! {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload().downcast_ref() != Some(&ON_PURPOSE) {
+                loud(panic);
+            }
+        }));
+    });
+    std::panic::panic_any(ON_PURPOSE)
+}
+
+/// Panics when dropped.
+struct PanicOnDrop;
+
+impl Drop for PanicOnDrop {
+    fn drop(&mut self) {
+        panic_on_purpose();
+    }
+}
+
+/// A future that is done at once and panics when dropped.
+struct DoneThenPanic(Option<Text>, #[expect(dead_code, reason = "dropped")] PanicOnDrop);
+
+impl Future for DoneThenPanic {
+    type Output = Result<Text, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(self.0.take().unwrap()))
+    }
+}
+
+type Boxed = Pin<Box<dyn Future<Output = Result<Text, Status>> + Send>>;
+
+/// Panics where the request says.
+fn panicky(_: Context, request: Text) -> Boxed {
+    match &request.text[..] {
+        "in the function" => panic_on_purpose(),
+        "before the first wait" => Box::pin(async { panic_on_purpose() }),
+        "after the first wait" => Box::pin(async {
+            tokio::task::yield_now().await;
+            panic_on_purpose()
+        }),
+        "when a local is dropped" => Box::pin(async {
+            let _local = PanicOnDrop;
+            tokio::task::yield_now().await;
+            Ok(request)
+        }),
+        "when the future is dropped" => Box::pin(DoneThenPanic(Some(request), PanicOnDrop)),
+        "when cancelled" => Box::pin(async {
+            let _local = PanicOnDrop;
+            pending().await
+        }),
+        _ => Box::pin(async { Ok(request) }),
+    }
+}
+
+#[tokio::test]
+async fn p21_a_panic_fails_its_own_call_and_nothing_else() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let (gate, (say, mut heard)) = (Gate::closed(), events());
+    let door = gate.clone();
+    let wait = move |_, request: Number| {
+        let (door, say) = (door.clone(), say.clone());
+        async move {
+            say.say("waits");
+            door.pass().await;
+            Ok(request)
+        }
+    };
+    let builder = cluster.builder("1.2.1").on_call(ECHO, panicky).on_call(COUNT, wait);
+    let callee = builder.limit(ECHO.name(), Limit::concurrent(1)).start().await.unwrap();
+    let other = tokio::spawn(caller.call(addr("1.2.1"), COUNT, number(1)).detached());
+    heard.expect("waits").await;
+    let places = [
+        "in the function",
+        "before the first wait",
+        "after the first wait",
+        "when a local is dropped",
+        "when the future is dropped",
+    ];
+    for place in places {
+        let outcome = soon(place, caller.call(addr("1.2.1"), ECHO, text(place))).await;
+        let Err(CallError::Status(status)) = outcome else { panic!("{place}: {outcome:?}") };
+        assert_eq!(status.code(), Code::Internal, "{place}");
+        assert!(!status.text().contains(ON_PURPOSE), "{place}: {status}");
+        // The method's only permit is free again, and the link lives.
+        let reply = soon("a reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+        assert_eq!(reply, Ok(text("hi")), "after a panic {place}");
+    }
+    assert_eq!(callee.stats().panics, places.len() as u64);
+    gate.open();
+    assert_eq!(soon("the other", other).await.unwrap(), Ok(number(1)));
+    assert_eq!(caller.stats().dialed, 1);
+}
+
+#[tokio::test]
+async fn p21_a_panic_of_a_cancelled_handler_gives_its_permit_back() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let builder = cluster.builder("1.2.1").on_call(ECHO, panicky);
+    let callee = builder.limit(ECHO.name(), Limit::concurrent(1)).start().await.unwrap();
+    let request = text("when cancelled");
+    let call = caller.call(addr("1.2.1"), ECHO, request.clone()).within(Duration::from_millis(100));
+    soon("the deadline", call).await.unwrap_err();
+    until("the first panic", || callee.stats().panics == 1).await;
+    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, request).detached());
+    until("the second request", || callee.stats().requests == 2).await;
+    call.abort();
+    until("the second panic", || callee.stats().panics == 2).await;
+    let reply = soon("a reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    assert_eq!(reply, Ok(text("hi")));
+    assert_eq!(caller.stats().dialed, 1);
+}
+
+#[tokio::test]
+async fn p21_a_panic_behind_a_deferred_reply_leaves_the_reply() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let handler = |cx: Context, request: Text| async move {
+        let replier = cx.defer();
+        tokio::spawn(async move { replier.reply(Ok(request)).await });
+        panic_on_purpose()
+    };
+    let _callee = cluster.builder("1.2.1").on_call(ECHO, handler).start().await.unwrap();
+    let reply = soon("the reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    assert_eq!(reply, Ok(text("hi")));
+}
+
+#[tokio::test]
+async fn p21_a_task_of_the_context_panics_alone() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let handler = |cx: Context, request: Text| async move {
+        let panicked = cx.spawn(async { panic_on_purpose() }).await;
+        assert!(panicked.unwrap_err().is_panic());
+        Ok(request)
+    };
+    let callee = cluster.builder("1.2.1").on_call(ECHO, handler).start().await.unwrap();
+    let reply = soon("the reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    assert_eq!(reply, Ok(text("hi")));
+    assert_eq!(callee.stats().panics, 0);
+}
+
+#[tokio::test]
+async fn p21_a_notification_that_panics_is_counted_as_failed() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let builder = cluster.builder("1.2.1").on_call(ECHO, panicky);
+    let callee = builder.limit(ECHO.name(), Limit::concurrent(1)).start().await.unwrap();
+    for place in ["in the function", "after the first wait"] {
+        let before = callee.stats().panics;
+        caller.call(addr("1.2.1"), ECHO, text(place)).notify().await.unwrap();
+        until(place, || callee.stats().panics == before + 1).await;
+        let reply = soon("a reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+        assert_eq!(reply, Ok(text("hi")));
+    }
+    assert_eq!(callee.stats().notifications_failed, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p21_of_ten_thousand_calls_only_those_that_panic_fail() {
+    const CALLS: u64 = 10_000;
+    const SIDE_BY_SIDE: u64 = 100;
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let gate = Gate::closed();
+    let door = gate.clone();
+    let handler = move |_, request: Number| {
+        let door = door.clone();
+        async move {
+            match request.number {
+                n if n >= CALLS => door.pass().await,
+                n if n % 20 == 0 => panic_on_purpose(),
+                n if n % 20 == 10 => {
+                    tokio::task::yield_now().await;
+                    panic_on_purpose()
+                }
+                n if n % 2 == 0 => tokio::task::yield_now().await,
+                _ => {}
+            }
+            Ok(request)
+        }
+    };
+    let builder = cluster.builder("1.2.1").on_call(COUNT, handler);
+    let limit = Limit::concurrent(usize::try_from(SIDE_BY_SIDE).unwrap());
+    let callee = builder.limit(COUNT.name(), limit).start().await.unwrap();
+    let mut callers = JoinSet::new();
+    for first in 0..SIDE_BY_SIDE {
+        let caller = caller.clone();
+        callers.spawn(async move {
+            let mut failed = 0;
+            for n in (first..CALLS).step_by(usize::try_from(SIDE_BY_SIDE).unwrap()) {
+                match caller.call(addr("1.2.1"), COUNT, number(n)).await {
+                    Ok(reply) => assert!(reply == number(n) && n % 10 != 0, "{n}: {reply:?}"),
+                    Err(CallError::Status(status)) => {
+                        assert!(status.code() == Code::Internal && n % 10 == 0, "{n}: {status}");
+                        failed += 1;
+                    }
+                    Err(error) => panic!("{n}: {error}"),
+                }
+            }
+            failed
+        });
+    }
+    let failed: u64 = soon("all callers", callers.join_all()).await.into_iter().sum();
+    assert_eq!((failed, callee.stats().panics), (1_000, 1_000));
+    // No permit leaked: as many as the limit allows run at once.
+    let mut held = JoinSet::new();
+    for n in 0..SIDE_BY_SIDE {
+        held.spawn(caller.call(addr("1.2.1"), COUNT, number(CALLS + n)).detached());
+    }
+    until("all that are held", || callee.stats().requests == CALLS + SIDE_BY_SIDE).await;
+    gate.open();
+    for reply in soon("all that were held", held.join_all()).await {
+        reply.unwrap();
+    }
+    assert_eq!(caller.stats().dialed, 1);
+}
