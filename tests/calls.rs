@@ -70,6 +70,20 @@ async fn a_status_too_large_for_a_frame_comes_without_its_details() {
 }
 
 #[tokio::test]
+async fn a_status_text_too_large_for_a_small_frame_is_cut() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let mut config = seaway::Config::default();
+    config.frame_bytes_max = 1 << 10;
+    let say_no = |_, _| async { Err(Status::new(Code::Aborted, "ö".repeat(3000))) };
+    let builder = cluster.builder("1.2.1").config(config).on_call(ECHO, say_no);
+    let _callee = builder.start().await.unwrap();
+    let outcome = soon("the status", caller.call(addr("1.2.1"), ECHO, text(""))).await;
+    let expected = Status::new(Code::Aborted, "ö".repeat(510));
+    assert_eq!(outcome, Err(CallError::Status(expected)));
+}
+
+#[tokio::test]
 async fn a_reply_too_large_for_a_frame_is_an_error_that_says_so() {
     let cluster = Cluster::new();
     let caller = cluster.node("1.1.1").await;

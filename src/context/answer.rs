@@ -182,8 +182,8 @@ pub(crate) struct Answer {
     method: u64,
     deadline: Millis,
     wants_reply: bool,
-    /// Held until the answer is in the outbox.
-    permit: Permit,
+    /// Held until the answer is in the outbox, and given back before anybody can read it.
+    permit: Option<Permit>,
     /// Set when it was taken out of its handler.
     deferred: Option<Entry>,
     is_given: bool,
@@ -203,7 +203,7 @@ impl Answer {
             method,
             deadline,
             wants_reply: !request.is_one_way(),
-            permit,
+            permit: Some(permit),
             deferred: None,
             is_given: false,
         }
@@ -211,9 +211,11 @@ impl Answer {
 
     /// It is given from elsewhere, and the caller may give up before that.
     pub(crate) fn defer(&mut self, context: &Context) {
-        if self.wants_reply {
+        if self.wants_reply
+            && let Some(permit) = &self.permit
+        {
             let (session, context) = (self.session.id, context.clone());
-            self.deferred = Some(self.permit.source.defer(session, self.id, context));
+            self.deferred = Some(permit.source.defer(session, self.id, context));
         }
     }
 
@@ -254,16 +256,26 @@ impl Answer {
         }
     }
 
-    async fn give_failure(&self, mut failure: Failure) {
-        if failure.len() > self.session.frame_bytes_max {
+    async fn give_failure(&mut self, mut failure: Failure) {
+        let len_max = self.session.frame_bytes_max;
+        if failure.len() > len_max {
             failure.details = Bytes::new();
+        }
+        if failure.len() > len_max {
+            let end = failure.text.floor_char_boundary(len_max.saturating_sub(Failure::HEAD_LEN));
+            failure.text.truncate(end);
         }
         self.put(failure.len(), |out| failure.put(out)).await;
     }
 
-    async fn put(&self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
+    async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
         let lane = self.session.link.rpc();
+        let permit = &mut self.permit;
+        let mut body = |out: &mut Vec<u8>| {
+            body(out);
+            *permit = None;
+        };
         let mut outcome = lane.put(put, &mut body);
         if outcome == Err(PutError::Full) {
             let clock = self.session.link.home.clock;
@@ -307,7 +319,10 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.session.link.rpc().put(put, |out| failure.put(out));
+        let outcome = self.session.link.rpc().put(put, |out| {
+            failure.put(out);
+            self.permit = None;
+        });
         if outcome.is_err() {
             self.session.link.home.counters.replies_dropped.add(1);
         }

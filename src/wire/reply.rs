@@ -37,9 +37,12 @@ impl Failure {
         Self { status: reason.byte(), origin: Origin::Refused, text, details }
     }
 
+    /// Bytes that stand before the text.
+    pub(crate) const HEAD_LEN: usize = 4;
+
     /// Bytes that [`Failure::put`] writes.
     pub(crate) fn len(&self) -> usize {
-        4 + cut(&self.text, TEXT_BYTES_MAX).len() + self.details.len()
+        Self::HEAD_LEN + cut(&self.text, TEXT_BYTES_MAX).len() + self.details.len()
     }
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
