@@ -41,6 +41,7 @@ pub(crate) struct Caller {
 pub(super) struct Options {
     pub(super) timeout: Option<Duration>,
     pub(super) metadata: Vec<(String, String)>,
+    pub(super) trace_parent: Option<String>,
 }
 
 /// The node's caller, borrowed or owned.
@@ -149,13 +150,16 @@ impl Caller {
 
     /// Metadata and trace context, encoded; nothing is allocated when there is none.
     fn extension(&self, options: &Options, context: Option<&Context>) -> Result<Vec<u8>, Denied> {
-        let trace = context.and_then(Context::trace);
+        let inherited = context.and_then(Context::trace);
+        let trace = match &options.trace_parent {
+            Some(text) => Some(given_trace(text, inherited)?),
+            None => inherited
+                .map(|trace| TraceContext { parent_id: self.home.trace_id(), ..trace.clone() }),
+        };
         if options.metadata.is_empty() && trace.is_none() {
             return Ok(Vec::new());
         }
         check_metadata(&options.metadata)?;
-        let trace =
-            trace.map(|trace| TraceContext { parent_id: self.home.trace_id(), ..trace.clone() });
         let mut bytes = Vec::new();
         Extension { metadata: options.metadata.clone(), trace }.put(&mut bytes);
         Ok(bytes)
@@ -322,6 +326,18 @@ fn check_metadata(metadata: &[(String, String)]) -> Result<(), Denied> {
         return Ok(());
     };
     Err(Denied { reason: Reason::Extension, detail: problem })
+}
+
+/// A trace context that the caller gives; the state of its trace goes with it, if there is one.
+fn given_trace(text: &str, inherited: Option<&TraceContext>) -> Result<TraceContext, Denied> {
+    let Some(mut trace) = TraceContext::from_parent(text) else {
+        let detail = format!("{text:?} is no W3C traceparent");
+        return Err(Denied { reason: Reason::Extension, detail });
+    };
+    if let Some(inherited) = inherited.filter(|inherited| inherited.trace_id == trace.trace_id) {
+        trace.state.clone_from(&inherited.state);
+    }
+    Ok(trace)
 }
 
 fn denied(link: &Link, error: PutError) -> Denied {

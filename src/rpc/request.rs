@@ -88,6 +88,17 @@ where
         self
     }
 
+    /// Makes the call a part of a trace: `text` is the W3C `traceparent` of the span that calls,
+    /// `00-<trace id>-<span id>-<flags>`, and reaches the handler as
+    /// [`crate::Context::trace_parent`]. Calls that a handler makes go on with the trace that came
+    /// to it, with a new parent id each, unless they are given one here.
+    ///
+    /// What is no `traceparent` fails the call with [`crate::Reason::Extension`].
+    pub fn trace_parent(mut self, text: impl Into<String>) -> Self {
+        self.options.trace_parent = Some(text.into());
+        self
+    }
+
     /// Sends the request without wanting a reply, as one sends a message: `Ok` once it is accepted.
     /// What becomes of it later goes to `on_undeliverable`; waits while the lane is full.
     ///
@@ -124,9 +135,7 @@ where
         let call = self.detached();
         let run = async move { done(call.await) };
         let task = match context {
-            Some(context) => {
-                tokio::spawn(async move { drop(context.run(run).await) }).abort_handle()
-            }
+            Some(context) => tokio::spawn(context.run(run)).abort_handle(),
             None => tokio::spawn(run).abort_handle(),
         };
         CallHandle { task }

@@ -28,6 +28,43 @@ pub(crate) struct TraceContext {
     pub(crate) state: String,
 }
 
+impl TraceContext {
+    /// Reads a `traceparent` of any version; see W3C Trace Context, sections 3.2 and 4.3.
+    pub(crate) fn from_parent(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let [version] = hex(parts.next()?)?;
+        let (trace_id, parent_id) = (hex(parts.next()?)?, hex(parts.next()?)?);
+        let [flags] = hex(parts.next()?)?;
+        // Later versions may add to the end; 255 is none.
+        let is_version = version == 0 && parts.next().is_none() || (1..0xff).contains(&version);
+        let trace = Self { trace_id, parent_id, flags, state: String::new() };
+        (is_version && trace.is_valid()).then_some(trace)
+    }
+
+    /// Section 3.2.2: an id of zeros only is invalid.
+    fn is_valid(&self) -> bool {
+        self.trace_id != [0; 16] && self.parent_id != [0; 8]
+    }
+}
+
+/// Bytes from exactly as many pairs of lower-case hexadecimal digits.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |byte| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(bytes)
+}
+
 /// What an extension area holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extension {
@@ -117,7 +154,6 @@ fn trace(value: &[u8]) -> Option<TraceContext> {
     let (&trace_id, rest) = value.split_first_chunk()?;
     let (&parent_id, rest) = rest.split_first_chunk()?;
     let &[flags] = rest else { return None };
-    // W3C Trace Context, section 3.2.2: an id of zeros only is invalid.
-    let is_valid = trace_id != [0; 16] && parent_id != [0; 8];
-    is_valid.then(|| TraceContext { trace_id, parent_id, flags, state: String::new() })
+    let trace = TraceContext { trace_id, parent_id, flags, state: String::new() };
+    trace.is_valid().then_some(trace)
 }
