@@ -363,6 +363,9 @@ fn run(node: &Node, listener: TcpListener, membership: Membership) {
         inner.home.stop.cancelled().await;
         stop::finish(&inner).await;
     });
+    if cfg!(panic = "abort") {
+        tracing::warn!(node = %home.me, "built with panic = \"abort\": a handler that panics ends the process");
+    }
     tracing::info!(node = %home.me, incarnation = %home.incarnation(), "node started");
 }
 
