@@ -99,8 +99,11 @@ struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.link.calls.fetch_sub(1, Ordering::Relaxed);
-        if !self.is_over && self.caller.pending.leave(self.id) {
-            self.caller.home.counters.calls_cancelled.add(1);
+        if self.is_over {
+            return;
+        }
+        self.caller.home.counters.calls_cancelled.add(1);
+        if self.caller.pending.leave(self.id) {
             take_back(self);
         }
     }
@@ -486,6 +489,15 @@ where
                     return Poll::Ready(result);
                 }
             };
+        }
+    }
+}
+
+impl<Q, R> Drop for Call<'_, Q, R> {
+    fn drop(&mut self) {
+        // One that waits for its reply counts itself.
+        if let Stage::Line(_) = self.stage {
+            self.caller.home.counters.calls_cancelled.add(1);
         }
     }
 }
