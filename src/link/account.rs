@@ -122,9 +122,12 @@ impl Account {
         self.broken.as_ref().map_or(0, |broken| broken.session)
     }
 
-    /// The receiver's final counts of the last session are known.
+    /// The receiver has told its final counts of the last session on which it heard anything.
     pub(crate) fn settle(&mut self, counts: Counts) -> Option<Loss> {
-        let broken = self.broken.take_if(|broken| broken.session == counts.session)?;
+        let broken = self.broken.take()?;
+        // If that is another session, nothing of ours arrived.
+        let counts =
+            if counts.session == broken.session { counts } else { Counts::default() };
         // A peer may tell what it likes, but nobody sends back more than came.
         let bounced = counts.bounced.min(broken.handed);
         let arrived = if broken.may_bounce {
@@ -182,13 +185,21 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_another_session_settle_nothing() {
+    fn told_counts_of_another_session_count_for_nothing() {
         let mut account = Account::default();
         account.begin(7);
         account.on_told(counts(6, 99, 0));
         assert_eq!(account.end(10), Some(Loss::bound(10)));
-        assert_eq!(account.settle(counts(6, 10, 0)), None);
-        assert_eq!(account.unsettled(), 7);
+    }
+
+    #[test]
+    fn p03_a_session_that_the_receiver_never_heard_on_is_lost_as_a_whole() {
+        let mut account = Account::default();
+        account.begin(7);
+        assert_eq!(account.end(10), Some(Loss::bound(10)));
+        let all = Loss { at_most: 10, exactly: Some(10), instead_of: 10 };
+        assert_eq!(account.settle(counts(6, 10, 0)), Some(all));
+        assert_eq!(account.unsettled(), 0);
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Driver {
                 self.perform(actions).await;
                 if is_wanted {
                     self.link.home.counters.dialed.add(1);
-                    self.begin(stream, established);
+                    self.begin(stream, established, true);
                 } else {
                     let (now, jitter) = (self.now(), self.link.home.jitter());
                     self.machine.on_failed(lane, attempt, now, jitter);
@@ -386,7 +386,7 @@ impl Driver {
         let now = self.now();
         self.machine.on_accepted(lane, established.session, heartbeat_ms, now);
         self.link.home.counters.accepted_connections.add(1);
-        self.begin(stream, established);
+        self.begin(stream, established, false);
     }
 
     fn refuse(&mut self, lane: LaneId, number: u64, denial: Denial) {

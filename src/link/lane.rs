@@ -41,7 +41,7 @@ struct Queue {
     outbox: Outbox,
     account: Account,
     session: Option<Arc<Session>>,
-    /// Final counts of the last session, for the next handshake.
+    /// Final counts of the last session that the peer knows of, for the next handshake.
     last: Counts,
     is_writer_idle: bool,
     /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
@@ -295,8 +295,9 @@ impl Lane {
     /// The session is over. `last` is what was received on it, `batch` what its writer left.
     pub(super) fn end(&self, last: Counts, batch: &mut Batch) -> (Handed, Option<Loss>) {
         let mut queue = self.queue.lock();
-        queue.session = None;
-        queue.last = last;
+        if queue.session.take().is_some_and(|session| session.is_known()) {
+            queue.last = last;
+        }
         // Its writer is gone: who puts a frame now has to wake the driver.
         queue.is_writer_idle = false;
         let handed = queue.outbox.end_session(batch);

@@ -84,6 +84,7 @@ async fn read_on(
         if !link.on_heard(session.lane, now) {
             return Err(PumpError::Frozen);
         }
+        session.on_heard();
         let mut turn = 0;
         while let Ok(frame) = decode(&mut buffer, limits)? {
             if inbound.on_frame(frame, now)? == Flow::Wait {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +29,13 @@ pub(crate) struct Session {
     pub(super) finishing: CancellationToken,
     handled: AtomicU64,
     bounced: AtomicU64,
+    /// Whether the peer certainly knows of the session: a READY can be lost.
+    is_known: AtomicBool,
 }
 
 impl Session {
-    pub(super) fn new(link: Arc<Link>, established: &Established) -> Arc<Self> {
+    /// `is_known`: the peer has said READY, and did not only get one.
+    pub(super) fn new(link: Arc<Link>, established: &Established, is_known: bool) -> Arc<Self> {
         Arc::new(Self {
             link,
             lane: established.lane,
@@ -43,7 +46,17 @@ impl Session {
             finishing: CancellationToken::new(),
             handled: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
+            is_known: AtomicBool::new(is_known),
         })
+    }
+
+    /// Something came from the peer.
+    pub(super) fn on_heard(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
     }
 
     /// Counts a one-way frame that goes to its handler now; `false` if the session is over, in

@@ -18,15 +18,15 @@ use crate::link::state::{Cause, LANES};
 use crate::wire::{GoAway, Reason};
 
 impl Driver {
-    /// A handshake is done: the session begins.
-    pub(super) fn begin(&mut self, stream: TcpStream, established: Established) {
+    /// A handshake is done: the session begins. `is_known`: the peer knows that, too.
+    pub(super) fn begin(&mut self, stream: TcpStream, established: Established, is_known: bool) {
         let (lane, peer) = (established.lane, &established.peer);
         tracing::debug!(
             peer = %self.link.peer, ?lane, session = established.session,
             incarnation = %peer.incarnation, version = peer.version_label, "session begins"
         );
         let (reader, writer) = stream.into_split();
-        self.run_session(reader, writer, &established);
+        self.run_session(reader, writer, &established, is_known);
     }
 
     /// A link of the node to itself has one session on each lane, in memory, for ever.
@@ -38,7 +38,7 @@ impl Driver {
             let established = self.link.home.to_self(lane);
             let now = self.now();
             self.machine.on_accepted(lane, established.session, 0, now);
-            self.run_session(reader, writer, &established);
+            self.run_session(reader, writer, &established, true);
         }
     }
 
@@ -47,10 +47,11 @@ impl Driver {
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
         established: &Established,
+        is_known: bool,
     ) {
         let Some(upper) = self.upper() else { return };
         let (lane, now) = (established.lane, self.now());
-        let session = Session::new(Arc::clone(&self.link), established);
+        let session = Session::new(Arc::clone(&self.link), established, is_known);
         self.link.heard.store(now.0, Ordering::Relaxed);
         self.link.awake.store(now.0, Ordering::Relaxed);
         let inbound = upper.inbound(Arc::clone(&session));
