@@ -106,6 +106,9 @@ impl Config {
         if let Some((name, _)) = queues.iter().find(|(_, max)| *max < self.frame_bytes_max) {
             return Err(format!("{name} must be at least frame_bytes_max"));
         }
+        if self.requests_max == 0 {
+            return Err("requests_max is at least 1".to_owned());
+        }
         // A frame of each pending call may have to be taken back.
         let cancels = self.calls_max.saturating_mul(crate::wire::HEADER_LEN);
         if self.calls_max == 0 || cancels > self.outbox_reserve_bytes {
