@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::account::{Account, Loss};
-use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent};
+use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent, is_lasting};
 use super::session::Session;
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
@@ -255,7 +255,7 @@ impl Lane {
         expired
     }
 
-    /// Takes out all that waits; with `closed`, nothing is let in any more.
+    /// Takes out all messages and requests that wait; with `closed`, none are let in any more.
     pub(super) fn drain(&self, closed: Option<Reason>) -> Vec<Unsent> {
         let mut drained = Vec::new();
         let mut queue = self.queue.lock();
@@ -351,7 +351,10 @@ impl Lane {
 
 impl Queue {
     fn check(&mut self, put: &Put, is_line: bool) -> Result<(), PutError> {
-        if let Some(reason) = self.closed {
+        // Replies and signs of life go on until the session ends.
+        if let Some(reason) = self.closed
+            && is_lasting(put.header.kind)
+        {
             return Err(PutError::Closed(reason));
         }
         // Half of the room is for those who wait in line, if there are any.

@@ -364,7 +364,7 @@ impl Run {
 }
 
 /// Whether frames of this kind outlive the session that they were meant for.
-const fn is_lasting(kind: Kind) -> bool {
+pub(super) const fn is_lasting(kind: Kind) -> bool {
     matches!(kind, Kind::Message | Kind::Request)
 }
 
