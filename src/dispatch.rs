@@ -99,6 +99,10 @@ impl Upper for Dispatch {
         self.router.member(peer).map(|member| member.network.clone())
     }
 
+    fn known_incarnation(&self, peer: LogicalAddr) -> Option<Incarnation> {
+        self.router.member(peer)?.incarnation
+    }
+
     fn link_to(&self, peer: LogicalAddr) -> Option<Arc<Link>> {
         self.router.link_of(peer)
     }

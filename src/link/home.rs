@@ -206,6 +206,9 @@ pub(crate) trait Upper: Send + Sync {
     /// Where to dial; `None` if discovery does not have the peer.
     fn network_address(&self, peer: LogicalAddr) -> Option<String>;
 
+    /// Which run of the peer discovery knows, if any.
+    fn known_incarnation(&self, peer: LogicalAddr) -> Option<Incarnation>;
+
     /// The link to somebody who has proved to be `peer`; `None` if discovery does not have it.
     fn link_to(&self, peer: LogicalAddr) -> Option<Arc<Link>>;
 

@@ -149,7 +149,12 @@ async fn tell_link(inner: &Inner, change: &ViewChange) {
         return;
     }
     match change {
-        ViewChange::Added(_) => link.tell(link::Event::Returned).await,
+        ViewChange::Added(new) => {
+            link.tell(link::Event::Returned).await;
+            if let Some(incarnation) = new.incarnation {
+                link.tell(link::Event::Incarnation(incarnation)).await;
+            }
+        }
         ViewChange::Removed(_) => link.tell(link::Event::Removed).await,
         ViewChange::Updated { old, new } => {
             if let Some(incarnation) = new.incarnation
