@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Heard { lane: LaneId },
     /// Discovery gives the peer another network address.
     Moved,
+    /// This node goes on as a later incarnation.
+    Renewed,
     /// Discovery names the peer's incarnation.
     Incarnation(Incarnation),
     /// Discovery no longer has the peer.
@@ -143,6 +145,7 @@ impl Driver {
             }
             Event::Heard { lane } => self.machine.on_heard(lane),
             Event::Moved => self.machine.on_moved(),
+            Event::Renewed => self.machine.on_renewed(),
             Event::Incarnation(incarnation) => self.machine.on_incarnation(incarnation),
             Event::Removed => self.retire(),
             Event::Returned => self.restore(),

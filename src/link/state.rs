@@ -346,7 +346,16 @@ impl Machine {
     /// Discovery gives the peer another network address: what leads to the old one is over.
     pub(crate) fn on_moved(&mut self) -> Vec<Action> {
         self.is_member = true;
-        let mut actions = self.end_all(Cause::Moved);
+        self.start_over(Cause::Moved)
+    }
+
+    /// This node has another incarnation: what was begun in the name of the old one is over.
+    pub(crate) fn on_renewed(&mut self) -> Vec<Action> {
+        self.start_over(Cause::Renewed)
+    }
+
+    fn start_over(&mut self, cause: Cause) -> Vec<Action> {
+        let mut actions = self.end_all(cause);
         actions.extend(self.abandon_all());
         actions
     }

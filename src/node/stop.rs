@@ -9,6 +9,7 @@ use super::{Inner, membership};
 use crate::clock::Millis;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
+use crate::link;
 
 /// How long after its start a node takes a later incarnation than its own for a sign that its clock
 /// is behind, and not that it has a successor.
@@ -74,12 +75,25 @@ pub(super) fn on_superseded(inner: &Inner, newer: Incarnation) -> bool {
             node = %home.me, %newer,
             "a later run of this node is known: the clock of this machine is behind; going on as a later one"
         );
+        renew_links(inner);
         return true;
     }
     if let Some(inner) = inner.this() {
         begin(&inner, StopCause::Superseded(newer));
     }
     false
+}
+
+/// Peers know the node as the incarnation that shook hands with them: they are told anew.
+fn renew_links(inner: &Inner) {
+    let links = inner.router.links();
+    let me = inner.home.me;
+    // In a task, because the one who found out may be the driver of one of them.
+    inner.home.tasks.spawn(async move {
+        for link in links.iter().filter(|link| link.peer != me) {
+            link.tell(link::Event::Renewed).await;
+        }
+    });
 }
 
 /// Stops the node in good order, in a task of its own.

@@ -55,6 +55,8 @@ pub(crate) enum Cause {
     Pulse,
     /// Discovery gives the peer another network address.
     Moved,
+    /// This node goes on as a later incarnation.
+    Renewed,
     /// Discovery no longer has the peer.
     Removed,
     /// This node stops.
@@ -71,6 +73,7 @@ impl fmt::Display for Cause {
             Self::Reborn => "the peer has restarted",
             Self::Pulse => "the rpc lane was lost",
             Self::Moved => "discovery gives the peer another network address",
+            Self::Renewed => "this node goes on as a later run",
             Self::Removed => "discovery no longer has the peer",
             Self::Stopped => "this node stops",
         })
