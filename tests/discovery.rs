@@ -1,22 +1,20 @@
 //! What discovery says, and what nodes make of it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use seaway::discovery::{
     Announcement, Change, Discovery, DiscoveryError, Event, Member, MembersFile, Watch, WatchSender,
 };
-use seaway::{
-    Builder, CallError, ClusterKey, Config, Incarnation, Limit, LogicalAddr, Node, Reason,
-    StartError, StopCause,
-};
+use seaway::{Builder, CallError, Incarnation, LogicalAddr, Node, Reason, StartError, StopCause};
 use support::messages::{notice, number, record};
 use support::recorder::{Recorder, until};
-use support::{Cluster, ECHO, Number, addr, soon, text};
+use support::{Cluster, ECHO, addr, soon, text};
 use tokio::sync::Notify;
 
 const ONE: &str = "1.1.1";
@@ -52,7 +50,7 @@ impl Discovery for Scripted {
             (!script.is_mute).then_some(Event::Snapshot { revision, members })
         };
         if let Some(first) = first {
-            drop(sender.send(first).await);
+            sender.send(first).await.ok();
         }
         Ok(watch)
     }
@@ -84,7 +82,7 @@ impl Scripted {
             (script.watchers.clone(), event(base))
         };
         for watcher in watchers {
-            drop(watcher.send(event.clone()).await);
+            watcher.send(event.clone()).await.ok();
         }
     }
 
@@ -473,23 +471,7 @@ async fn a_node_does_not_start_on_a_members_file_that_is_broken_or_missing() {
     assert!(matches!(&missing, StartError::Discovery(DiscoveryError::File { .. })), "{missing}");
 }
 
-// Nodes that do not start.
-
-#[tokio::test]
-async fn p17_a_node_that_is_not_in_discovery_does_not_start_and_says_so_at_once() {
-    let cluster = Cluster::new();
-    let began = Instant::now();
-    let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
-    assert!(matches!(error, StartError::NotAMember(address) if address == addr(ONE)));
-    assert!(error.to_string().contains("add it there"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(1));
-}
-
-#[tokio::test]
-async fn a_node_without_discovery_does_not_start() {
-    let error = Node::builder(ONE).start().await.unwrap_err();
-    assert!(matches!(error, StartError::NoDiscovery), "{error}");
-}
+// An engine that is no help at the start.
 
 #[tokio::test]
 async fn a_node_whose_engine_cannot_be_asked_does_not_start() {
@@ -497,10 +479,7 @@ async fn a_node_whose_engine_cannot_be_asked_does_not_start() {
     let builder = engine.builder(ONE);
     engine.go_away();
     let error = builder.start().await.unwrap_err();
-    assert!(
-        matches!(error, StartError::Discovery(DiscoveryError::Unreachable(_))),
-        "{error}"
-    );
+    assert!(matches!(error, StartError::Discovery(DiscoveryError::Unreachable(_))), "{error}");
 }
 
 #[tokio::test]
@@ -510,101 +489,4 @@ async fn a_node_whose_engine_says_nothing_does_not_start() {
     engine.0.lock().is_mute = true;
     let error = soon("an error", builder.start()).await.unwrap_err();
     assert!(matches!(error, StartError::DiscoverySilent(_)), "{error}");
-}
-
-#[tokio::test]
-async fn a_node_with_a_bad_address_does_not_start() {
-    for address in ["", "1.2", "1.2.3.4", "0.1.1", "1.0.1", "5000.1.1", "a.b.c"] {
-        let cluster = Cluster::new();
-        let builder = Node::builder(address).discovery(cluster.discovery.clone());
-        let error = builder.start().await.unwrap_err();
-        assert!(matches!(error, StartError::Address(_)), "{address}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn p20_a_node_without_a_key_does_not_listen_beyond_loopback() {
-    let cluster = Cluster::new();
-    cluster.discovery.put(Member::new(addr(ONE), "0.0.0.0:7001")).unwrap();
-    let builder = || Node::builder(ONE).discovery(cluster.discovery.clone());
-    let error = builder().start().await.unwrap_err();
-    assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
-    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let error = builder().listener(listener).start().await.unwrap_err();
-    assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
-    assert!(error.to_string().contains(".key("), "{error}");
-}
-
-#[tokio::test]
-async fn a_node_whose_port_is_taken_does_not_start() {
-    let cluster = Cluster::new();
-    let other = cluster.node(TWO).await;
-    let network = other.local_addr().to_string();
-    cluster.discovery.put(Member::new(addr(ONE), network.clone())).unwrap();
-    let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
-    assert!(matches!(&error, StartError::Bind { address, .. } if *address == network), "{error}");
-}
-
-#[tokio::test]
-async fn two_handlers_for_one_thing_do_not_start() {
-    let cluster = Cluster::new();
-    let twice = echo(echo(cluster.builder(ONE))).start().await.unwrap_err();
-    assert!(matches!(twice, StartError::Clash { .. }), "{twice}");
-    let twice = cluster
-        .builder(ONE)
-        .on_message(|_, _: Number| async {})
-        .on_bytes(seaway::MessageId::of("test.Number"), |_, _| async {});
-    let twice = twice.start().await.unwrap_err();
-    assert!(matches!(twice, StartError::Clash { .. }), "{twice}");
-    let limit = cluster.builder(ONE).limit("no.Such/Method", Limit::concurrent(1));
-    let limit = limit.start().await.unwrap_err();
-    assert!(matches!(limit, StartError::LimitOnNothing(_)), "{limit}");
-}
-
-#[tokio::test]
-async fn a_config_out_of_range_does_not_start_and_names_the_field() {
-    let zero = Duration::ZERO;
-    let wrong: [(&str, fn(&mut Config, Duration)); 21] = [
-        ("deployment", |config, _| config.deployment.clear()),
-        ("deployment", |config, _| config.deployment = "x".repeat(65)),
-        ("frame_bytes_max", |config, _| config.frame_bytes_max = 1023),
-        ("frame_bytes_max", |config, _| {
-            config.frame_bytes_max = (64 << 20) + 1;
-            config.outbox_bytes_max = 128 << 20;
-            config.request_bytes_max = 128 << 20;
-        }),
-        ("outbox_bytes_max", |config, _| config.outbox_bytes_max = config.frame_bytes_max - 1),
-        ("request_bytes_max", |config, _| config.request_bytes_max = config.frame_bytes_max - 1),
-        ("outbox_reserve_bytes", |config, _| config.outbox_reserve_bytes = 0),
-        ("calls_max", |config, _| config.calls_max = 0),
-        ("calls_max", |config, _| config.calls_max = 1 << 20),
-        ("requests_max", |config, _| config.requests_max = 0),
-        ("call_timeout", |config, zero| config.call_timeout = zero),
-        ("message_timeout", |config, zero| config.message_timeout = zero),
-        ("heartbeat", |config, _| config.heartbeat = Duration::from_millis(99)),
-        ("heartbeat", |config, _| config.heartbeat = Duration::from_secs(61)),
-        ("connect_timeout", |config, zero| config.connect_timeout = zero),
-        ("handshake_timeout", |config, zero| config.handshake_timeout = zero),
-        ("backoff_min", |config, zero| config.backoff_min = zero),
-        ("backoff_max", |config, _| config.backoff_max = config.backoff_min / 2),
-        ("unauthenticated_max", |config, _| config.unauthenticated_max = 0),
-        ("unauthenticated_per_ip_max", |config, _| config.unauthenticated_per_ip_max = 0),
-        ("version_label", |config, _| config.version_label = "x".repeat(65)),
-    ];
-    for (field, change) in wrong {
-        let cluster = Cluster::new();
-        let mut config = Config::default();
-        change(&mut config, zero);
-        let outcome = cluster.builder(ONE).config(config).start().await;
-        let Err(StartError::Config(text)) = outcome else { panic!("{field}: it started") };
-        assert!(text.contains(field), "{field}: {text}");
-    }
-}
-
-#[tokio::test]
-async fn p20_keys_that_cannot_be_told_apart_do_not_start() {
-    let cluster = Cluster::new();
-    let key = || ClusterKey::new("a", [1; 32]).unwrap();
-    let error = cluster.builder(ONE).key(key()).key(key()).start().await.unwrap_err();
-    assert!(matches!(error, StartError::Config(_)), "{error}");
 }

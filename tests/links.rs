@@ -1,4 +1,5 @@
 //! Links: when connections come to be, how a dead peer is known, how one that is back is reached.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
@@ -24,9 +25,9 @@ fn at_most(took: Duration, bound: Duration) {
 /// A call in a task of its own, with more time than any test.
 fn call(node: &Node, to: &str) -> JoinHandle<Result<Text, CallError>> {
     let (node, to) = (node.clone(), addr(to));
-    tokio::spawn(async move {
-        node.call(to, ECHO, text("hi")).within(Duration::from_secs(60)).await
-    })
+    tokio::spawn(
+        async move { node.call(to, ECHO, text("hi")).within(Duration::from_secs(60)).await },
+    )
 }
 
 fn is_connection_lost(outcome: &Result<Text, CallError>) -> bool {
@@ -252,7 +253,9 @@ async fn p14_the_first_message_after_a_broken_idle_connection_brings_a_new_one()
         inbox.until_len(n + 1).await;
         proxy.cut(how);
         // Nothing was in it that could be lost, but the sender cannot know.
-        notices.until("the loss", |all| losses(all).iter().filter(|loss| loss.1.is_none()).count() > n).await;
+        notices
+            .until("the loss", |all| losses(all).iter().filter(|loss| loss.1.is_none()).count() > n)
+            .await;
     }
     let began = Instant::now();
     sender.send(addr(TO), &number(3)).await.unwrap();

@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod messages;
+pub mod process;
 pub mod proxy;
 pub mod recorder;
 

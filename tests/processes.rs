@@ -1,0 +1,259 @@
+//! Nodes in processes of their own, which are killed, frozen and started again.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use seaway::discovery::Member;
+use seaway::{CallError, Doubt, Node, Undeliverable};
+use support::messages::{losses, number};
+use support::process::{Members, Process};
+use support::recorder::{Recorder, until};
+use support::{Cluster, ECHO, Text, addr, soon, text};
+use tokio::task::JoinHandle;
+
+const ME: &str = "1.1.1";
+const CHILD: &str = "1.2.1";
+
+/// The part of a child, when this binary is run again as one.
+#[test]
+fn a_child_lives_as_long_as_its_parent() {
+    support::process::be_a_child();
+}
+
+/// What promises call three times the bound: the machine that tests may be starved.
+fn at_most(took: Duration, bound: Duration) {
+    assert!(took < bound * 3, "took {took:?} where {bound:?} is promised");
+}
+
+/// A node here and one in a process of its own.
+struct Pair {
+    cluster: Cluster,
+    me: Node,
+    notices: Recorder<Undeliverable>,
+    members: Members,
+    child: Process,
+    child_incarnation: u64,
+}
+
+async fn run(listen: &str, members: &Members) -> Process {
+    Process::run("a_child_lives_as_long_as_its_parent", CHILD, listen, members).await
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let cluster = Cluster::new();
+        let (me, notices) = cluster.sender(ME).await;
+        let members = Members::new();
+        let mut child = run("127.0.0.1:0", &members).await;
+        let pair_members = [(ME, &*me.local_addr().to_string()), (CHILD, &*child.network)]
+            .map(|(address, network)| (address, network.to_owned()));
+        write(&members, &pair_members);
+        cluster.discovery.put(Member::new(addr(CHILD), child.network.clone())).unwrap();
+        let child_incarnation = child.start().await;
+        until("the child as a member", || me.members().len() == 2).await;
+        Self { cluster, me, notices, members, child, child_incarnation }
+    }
+
+    /// Starts another run of the child, on `listen`, and lets all know.
+    async fn start_again(&self, listen: &str) -> (Process, u64) {
+        let mut child = run(listen, &self.members).await;
+        let me = self.me.local_addr().to_string();
+        write(&self.members, &[(ME, me), (CHILD, child.network.clone())]);
+        self.cluster.discovery.set_network(addr(CHILD), child.network.clone()).unwrap();
+        let incarnation = child.start().await;
+        (child, incarnation)
+    }
+
+    async fn send(&self, numbers: std::ops::Range<u64>) {
+        for n in numbers {
+            soon("room", self.me.send(addr(CHILD), &number(n))).await.unwrap();
+        }
+    }
+
+    /// Calls again and again until the connection is lost with a call in it.
+    fn call_until_lost(&self) -> JoinHandle<Instant> {
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            loop {
+                let call = me.call(addr(CHILD), ECHO, text("hi"));
+                let outcome: Result<Text, CallError> = call.within(Duration::from_secs(60)).await;
+                match outcome {
+                    Ok(_) => {}
+                    Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }) => {
+                        return Instant::now();
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    }
+}
+
+fn write(members: &Members, entries: &[(&str, String)]) {
+    let entries: Vec<_> = entries.iter().map(|(address, network)| (*address, &**network)).collect();
+    members.write(&entries);
+}
+
+// Killed.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_a_peer_that_is_killed_fails_the_calls_in_flight_at_once() {
+    for _ in 0..5 {
+        let mut pair = Pair::new().await;
+        let calling = pair.call_until_lost();
+        pair.send(0..1).await;
+        pair.child.until_handled(1).await;
+        let killed = Instant::now();
+        pair.child.kill().await;
+        let known = soon("the end of the call", calling).await.unwrap();
+        at_most(known.duration_since(killed), Duration::from_millis(200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p03_what_a_kill_destroys_is_told_as_an_upper_bound() {
+    let mut pair = Pair::new().await;
+    pair.send(0..10).await;
+    pair.child.until_handled(10).await;
+    // It takes nothing any more, so these are in its buffers when it dies.
+    pair.child.freeze().await;
+    pair.send(10..40).await;
+    pair.child.kill().await;
+    let notices = pair.notices.until("the loss", |all| !losses(all).is_empty()).await;
+    let [(at_most, None)] = losses(&notices)[..] else { panic!("{notices:?}") };
+    let handled = pair.child.handled().len() as u64;
+    // What was not in the connection waits for another one until its deadline.
+    until("every message to have an end", || {
+        let stats = pair.me.stats();
+        stats.accepted <= handled + stats.bounced + stats.lost
+    })
+    .await;
+    let stats = pair.me.stats();
+    assert_eq!((stats.accepted, stats.lost, handled), (40, at_most, 10));
+    assert!(at_most >= 1 && at_most <= 40, "at most {at_most}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_p02_p14_p15_a_peer_that_is_killed_under_load_is_reached_again_within_a_second() {
+    let mut pair = Pair::new().await;
+    let mut next = 0;
+    let mut handled = Vec::new();
+    for round in 0..4 {
+        pair.send(next..next + 2_000).await;
+        next += 2_000;
+        pair.child.until_handled(1).await;
+        pair.child.kill().await;
+        handled.extend(pair.child.handled());
+        let (child, incarnation) = pair.start_again(&pair.child.network).await;
+        assert!(incarnation > pair.child_incarnation, "round {round}");
+        (pair.child, pair.child_incarnation) = (child, incarnation);
+        let began = Instant::now();
+        pair.send(next..next + 1).await;
+        pair.child.until_handled(1).await;
+        at_most(began.elapsed(), Duration::from_secs(1));
+        next += 1;
+    }
+    handled.extend(pair.child.handled());
+    assert!(handled.is_sorted_by(|a, b| a < b), "twice or out of order");
+    let stats = pair.me.stats();
+    let lost = stats.accepted - stats.bounced - handled.len() as u64;
+    assert!(stats.lost >= lost, "{lost} are lost, {} told", stats.lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p14_p15_a_peer_that_comes_back_elsewhere_is_reached_within_a_second() {
+    let mut pair = Pair::new().await;
+    pair.send(0..1).await;
+    pair.child.until_handled(1).await;
+    pair.child.kill().await;
+    let (child, incarnation) = pair.start_again("127.0.0.1:0").await;
+    let began = Instant::now();
+    pair.send(1..2).await;
+    assert_eq!(child.until_handled(1).await, [1]);
+    at_most(began.elapsed(), Duration::from_secs(1));
+    assert!(incarnation > pair.child_incarnation);
+    assert_ne!(child.network, pair.child.network);
+}
+
+// Frozen.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_a_peer_that_is_frozen_for_long_is_dead_and_handles_nothing_stale_afterwards() {
+    let pair = Pair::new().await;
+    pair.send(0..10).await;
+    pair.child.until_handled(10).await;
+    let calling = pair.call_until_lost();
+    pair.child.freeze().await;
+    let frozen = Instant::now();
+    pair.send(10..40).await;
+    let known = soon("the end of the call", calling).await.unwrap();
+    let took = known.duration_since(frozen);
+    at_most(took, Duration::from_secs(4));
+    assert!(took > Duration::from_millis(1_900), "given up after {took:?}");
+    pair.notices.until("the loss", |all| !losses(all).is_empty()).await;
+
+    pair.child.thaw();
+    let began = Instant::now();
+    pair.send(40..41).await;
+    let is_there = |all: &[String]| all.iter().any(|line| line == "handled 40");
+    pair.child.said.until("the message after it", is_there).await;
+    at_most(began.elapsed(), Duration::from_secs(1));
+    let handled = pair.child.handled();
+    assert!(handled.iter().copied().eq((0..10).chain([40])), "stale: {handled:?}");
+    let told = losses(&pair.notices.until_len(2).await);
+    assert_eq!(told.last().and_then(|loss| loss.1), Some(30), "{told:?}");
+    assert_eq!(pair.me.stats().lost, 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_a_peer_that_is_frozen_for_a_second_and_a_half_survives() {
+    let pair = Pair::new().await;
+    pair.send(0..10).await;
+    pair.child.until_handled(10).await;
+    pair.child.freeze().await;
+    pair.send(10..40).await;
+    // The fault is a time that passes.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    pair.child.thaw();
+    assert!(pair.child.until_handled(40).await.iter().copied().eq(0..40));
+    assert_eq!(pair.notices.all(), []);
+    assert_eq!(pair.me.stats().dialed, 2, "it was given up");
+}
+
+// Two of the same name.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p15_a_zombie_that_meets_a_peer_of_its_successor_stops_itself() {
+    let mut pair = Pair::new().await;
+    pair.child.tell(&format!("send {ME} 0 1")).await;
+    pair.send(0..1).await;
+    pair.child.until_handled(1).await;
+    // Younger than that, it would take its clock to be behind.
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+
+    // The zombie's own view of the members is not changed: its network address stays.
+    let elsewhere = Members::new();
+    let mut successor = run("127.0.0.1:0", &elsewhere).await;
+    let me = pair.me.local_addr().to_string();
+    write(&elsewhere, &[(ME, me), (CHILD, successor.network.clone())]);
+    pair.cluster.discovery.set_network(addr(CHILD), successor.network.clone()).unwrap();
+    let incarnation = successor.start().await;
+    let began = Instant::now();
+    let sent = async {
+        for n in 1.. {
+            pair.me.send(addr(CHILD), &number(n)).await.unwrap();
+            if !successor.handled().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("the successor to be reached", sent).await;
+    at_most(began.elapsed(), Duration::from_secs(1));
+
+    pair.child.tell(&format!("send {ME} 1 2")).await;
+    let cause = pair.child.word("stopped").await;
+    assert!(cause.starts_with("Superseded"), "{cause}");
+    assert!(incarnation > pair.child_incarnation);
+}

@@ -1,0 +1,130 @@
+//! Nodes that do not start, and what they say about it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use seaway::discovery::Member;
+use seaway::{Builder, ClusterKey, Config, Limit, Node, StartError};
+use support::{Cluster, ECHO, Number, addr};
+
+const ONE: &str = "1.1.1";
+const TWO: &str = "1.2.1";
+
+fn echo(builder: Builder) -> Builder {
+    builder.on_call(ECHO, |_, request| async move { Ok(request) })
+}
+
+#[tokio::test]
+async fn p17_a_node_that_is_not_in_discovery_does_not_start_and_says_so_at_once() {
+    let cluster = Cluster::new();
+    let began = Instant::now();
+    let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
+    assert!(matches!(error, StartError::NotAMember(address) if address == addr(ONE)));
+    assert!(error.to_string().contains("add it there"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_node_without_discovery_does_not_start() {
+    let error = Node::builder(ONE).start().await.unwrap_err();
+    assert!(matches!(error, StartError::NoDiscovery), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_with_a_bad_address_does_not_start() {
+    for address in ["", "1.2", "1.2.3.4", "0.1.1", "1.0.1", "5000.1.1", "a.b.c"] {
+        let cluster = Cluster::new();
+        let builder = Node::builder(address).discovery(cluster.discovery.clone());
+        let error = builder.start().await.unwrap_err();
+        assert!(matches!(error, StartError::Address(_)), "{address}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn p20_a_node_without_a_key_does_not_listen_beyond_loopback() {
+    let cluster = Cluster::new();
+    cluster.discovery.put(Member::new(addr(ONE), "0.0.0.0:7001")).unwrap();
+    let builder = || Node::builder(ONE).discovery(cluster.discovery.clone());
+    let error = builder().start().await.unwrap_err();
+    assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let error = builder().listener(listener).start().await.unwrap_err();
+    assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
+    assert!(error.to_string().contains(".key("), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_whose_port_is_taken_does_not_start() {
+    let cluster = Cluster::new();
+    let other = cluster.node(TWO).await;
+    let network = other.local_addr().to_string();
+    cluster.discovery.put(Member::new(addr(ONE), network.clone())).unwrap();
+    let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
+    assert!(matches!(&error, StartError::Bind { address, .. } if *address == network), "{error}");
+}
+
+#[tokio::test]
+async fn two_handlers_for_one_thing_do_not_start() {
+    let cluster = Cluster::new();
+    let twice = echo(echo(cluster.builder(ONE))).start().await.unwrap_err();
+    assert!(matches!(twice, StartError::Clash { .. }), "{twice}");
+    let twice = cluster
+        .builder(ONE)
+        .on_message(|_, _: Number| async {})
+        .on_bytes(seaway::MessageId::of("test.Number"), |_, _| async {});
+    let twice = twice.start().await.unwrap_err();
+    assert!(matches!(twice, StartError::Clash { .. }), "{twice}");
+    let limit = cluster.builder(ONE).limit("no.Such/Method", Limit::concurrent(1));
+    let limit = limit.start().await.unwrap_err();
+    assert!(matches!(limit, StartError::LimitOnNothing(_)), "{limit}");
+}
+
+#[tokio::test]
+async fn a_config_out_of_range_does_not_start_and_names_the_field() {
+    type Change = fn(&mut Config);
+    let wrong: [(&str, Change); 21] = [
+        ("deployment", |config| config.deployment.clear()),
+        ("deployment", |config| config.deployment = "x".repeat(65)),
+        ("frame_bytes_max", |config| config.frame_bytes_max = 1023),
+        ("frame_bytes_max", |config| {
+            config.frame_bytes_max = (64 << 20) + 1;
+            config.outbox_bytes_max = 128 << 20;
+            config.request_bytes_max = 128 << 20;
+        }),
+        ("outbox_bytes_max", |config| config.outbox_bytes_max = config.frame_bytes_max - 1),
+        ("request_bytes_max", |config| config.request_bytes_max = config.frame_bytes_max - 1),
+        ("outbox_reserve_bytes", |config| config.outbox_reserve_bytes = 0),
+        ("calls_max", |config| config.calls_max = 0),
+        ("calls_max", |config| config.calls_max = 1 << 20),
+        ("requests_max", |config| config.requests_max = 0),
+        ("call_timeout", |config| config.call_timeout = Duration::ZERO),
+        ("message_timeout", |config| config.message_timeout = Duration::ZERO),
+        ("heartbeat", |config| config.heartbeat = Duration::from_millis(99)),
+        ("heartbeat", |config| config.heartbeat = Duration::from_secs(61)),
+        ("connect_timeout", |config| config.connect_timeout = Duration::ZERO),
+        ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
+        ("backoff_min", |config| config.backoff_min = Duration::ZERO),
+        ("backoff_max", |config| config.backoff_max = config.backoff_min / 2),
+        ("unauthenticated_max", |config| config.unauthenticated_max = 0),
+        ("unauthenticated_per_ip_max", |config| config.unauthenticated_per_ip_max = 0),
+        ("version_label", |config| config.version_label = "x".repeat(65)),
+    ];
+    for (field, change) in wrong {
+        let cluster = Cluster::new();
+        let mut config = Config::default();
+        change(&mut config);
+        let outcome = cluster.builder(ONE).config(config).start().await;
+        let Err(StartError::Config(text)) = outcome else { panic!("{field}: it started") };
+        assert!(text.contains(field), "{field}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn p20_keys_that_cannot_be_told_apart_do_not_start() {
+    let cluster = Cluster::new();
+    let key = || ClusterKey::new("a", [1; 32]).unwrap();
+    let error = cluster.builder(ONE).key(key()).key(key()).start().await.unwrap_err();
+    assert!(matches!(error, StartError::Config(_)), "{error}");
+}

@@ -1,0 +1,239 @@
+//! Nodes in processes of their own: the test's own binary, run again.
+//!
+//! ```text
+//!  test    -- commands, a line each --> child
+//!          <-- "@ ..." on stdout -----
+//! ```
+
+use std::env;
+use std::io::{BufRead, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use seaway::discovery::MembersFile;
+use seaway::{Node, Undeliverable};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+
+use super::messages::number;
+use super::recorder::{Recorder, until};
+use super::{ECHO, Number, addr};
+
+const ADDRESS: &str = "SEAWAY_TEST_ADDRESS";
+const LISTEN: &str = "SEAWAY_TEST_LISTEN";
+const MEMBERS: &str = "SEAWAY_TEST_MEMBERS";
+
+/// Who is where, in a file that children read.
+#[derive(Debug)]
+pub struct Members {
+    folder: tempfile::TempDir,
+}
+
+impl Members {
+    pub fn new() -> Self {
+        let this = Self { folder: tempfile::tempdir().unwrap() };
+        this.write(&[]);
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("members.toml")
+    }
+
+    /// Replaces the file with one that has these members.
+    pub fn write(&self, members: &[(&str, &str)]) {
+        let entry = |(address, network): &(&str, &str)| {
+            format!("[[member]]\naddress = \"{address}\"\nnetwork = \"{network}\"\n")
+        };
+        let text: String = members.iter().map(entry).collect();
+        let new = self.folder.path().join("new.toml");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
+    }
+}
+
+/// A node in a process of its own. Killed with its owner.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    /// What it said, without the "@".
+    pub said: Recorder<String>,
+    pub network: String,
+}
+
+impl Process {
+    /// Runs `test` of this binary again, as a node that listens but has not started.
+    pub async fn run(test: &str, address: &str, listen: &str, members: &Members) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(ADDRESS, address)
+            .env(LISTEN, listen)
+            .env(MEMBERS, members.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = Recorder::new();
+        let saying = said.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                // The first word of the test harness has no end of line.
+                if let Some((_, said)) = line.split_once("@ ") {
+                    saying.add(said.to_owned());
+                }
+            }
+        });
+        let network = word(&said, "listens").await;
+        Self { child, stdin, said, network }
+    }
+
+    /// Gives a command.
+    pub async fn tell(&mut self, command: &str) {
+        self.stdin.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        self.stdin.flush().await.unwrap();
+    }
+
+    /// Starts the node; returns its incarnation.
+    pub async fn start(&mut self) -> u64 {
+        self.tell("start").await;
+        self.word("started").await.parse().unwrap()
+    }
+
+    /// What it said first behind this word; waits for it.
+    pub async fn word(&self, first: &str) -> String {
+        word(&self.said, first).await
+    }
+
+    /// The numbers that it has handled so far.
+    pub fn handled(&self) -> Vec<u64> {
+        let said = self.said.all();
+        said.iter().filter_map(|line| line.strip_prefix("handled ")?.parse().ok()).collect()
+    }
+
+    /// Waits until it has handled that many.
+    pub async fn until_handled(&self, count: usize) -> Vec<u64> {
+        let is_handled = |line: &&String| line.starts_with("handled ");
+        let is_enough = |all: &[String]| all.iter().filter(is_handled).count() >= count;
+        self.said.until(&format!("{count} handled messages"), is_enough).await;
+        self.handled()
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+
+    /// SIGSTOP; waits until no thread of it runs any more.
+    pub async fn freeze(&self) {
+        self.signal("STOP");
+        let process = self.child.id().unwrap();
+        until("every thread to stand still", || is_frozen(process)).await;
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.id().unwrap().to_string();
+        let command = format!("kill -{signal} {process}");
+        let done = std::process::Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(done.success(), "{command}");
+    }
+}
+
+/// Whether all threads of a process are stopped, as the system tells.
+fn is_frozen(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.map_while(Result::ok).all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Behind the name, which ends with a parenthesis.
+        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
+async fn word(said: &Recorder<String>, first: &str) -> String {
+    let find = |all: &[String]| {
+        all.iter().find_map(|line| line.strip_prefix(first)?.strip_prefix(' ').map(str::to_owned))
+    };
+    let all = said.until(first, |all| find(all).is_some()).await;
+    find(&all).unwrap()
+}
+
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // The parent that would read it may be gone.
+    writeln!(stdout, "@ {text}").and_then(|()| stdout.flush()).ok();
+}
+
+/// What a child does, in a test that does nothing otherwise.
+pub fn be_a_child() {
+    let Ok(address) = env::var(ADDRESS) else { return };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(live(&address));
+    std::process::exit(0);
+}
+
+async fn live(address: &str) {
+    let listener = TcpListener::bind(env::var(LISTEN).unwrap()).unwrap();
+    say(&format!("listens {}", listener.local_addr().unwrap()));
+    let mut commands = commands();
+    assert_eq!(commands.recv().await.as_deref(), Some("start"));
+    let discovery = MembersFile::open(env::var(MEMBERS).unwrap());
+    let node = Node::builder(address)
+        .discovery(discovery)
+        .listener(listener)
+        .on_call(ECHO, |_, request| async move { Ok(request) })
+        .on_message(|_, message: Number| async move { say(&format!("handled {}", message.number)) })
+        .on_undeliverable(|notice| match notice {
+            Undeliverable::Bounced { reason, .. } => say(&format!("bounced {reason:?}")),
+            notice => say(&format!("lost {notice}")),
+        });
+    let node = node.start().await.unwrap();
+    say(&format!("started {}", node.incarnation().bits()));
+    let stopping = node.clone();
+    tokio::spawn(async move { say(&format!("stopped {:?}", stopping.stopped().await)) });
+    while let Some(command) = commands.recv().await {
+        obey(&node, &command).await;
+    }
+}
+
+async fn obey(node: &Node, command: &str) {
+    match command.split(' ').collect::<Vec<_>>()[..] {
+        ["send", to, first, end] => {
+            for n in first.parse::<u64>().unwrap()..end.parse().unwrap() {
+                if let Err(error) = node.send(addr(to), &number(n)).await {
+                    say(&format!("refused {error}"));
+                }
+            }
+        }
+        ["incarnation"] => say(&format!("incarnation {}", node.incarnation().bits())),
+        ["shutdown"] => {
+            node.shutdown(Duration::from_secs(5)).await;
+        }
+        _ => panic!("unknown command {command}"),
+    }
+}
+
+/// The lines of stdin; ends with the parent, whatever became of it.
+fn commands() -> mpsc::UnboundedReceiver<String> {
+    let (sender, commands) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    commands
+}
