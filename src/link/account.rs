@@ -126,8 +126,7 @@ impl Account {
     pub(crate) fn settle(&mut self, counts: Counts) -> Option<Loss> {
         let broken = self.broken.take()?;
         // If that is another session, nothing of ours arrived.
-        let counts =
-            if counts.session == broken.session { counts } else { Counts::default() };
+        let counts = if counts.session == broken.session { counts } else { Counts::default() };
         // A peer may tell what it likes, but nobody sends back more than came.
         let bounced = counts.bounced.min(broken.handed);
         let arrived = if broken.may_bounce {

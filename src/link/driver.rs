@@ -90,7 +90,8 @@ pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
     };
     if link.peer == link.home.me {
         driver.loop_back();
-    } else if let Some(known) = driver.upper().and_then(|upper| upper.known_incarnation(link.peer)) {
+    } else if let Some(known) = driver.upper().and_then(|upper| upper.known_incarnation(link.peer))
+    {
         // There is no session yet that this could end.
         driver.machine.on_incarnation(known);
     }
