@@ -13,10 +13,10 @@ const LATER: &str = "*Waits for*";
 /// The names of tests by the number of their promise.
 type Tests = BTreeMap<u32, BTreeSet<String>>;
 
-/// The number in a name such as `p05_a_call_ends`.
-fn promise_of(name: &str) -> Option<u32> {
-    let (number, _) = name.strip_prefix('p')?.split_once('_')?;
-    (number.len() == 2).then(|| number.parse().ok())?
+/// The numbers that a name such as `p01_p02_nothing_is_late` begins with.
+fn promises_of(name: &str) -> Vec<u32> {
+    let number = |part: &str| part.strip_prefix('p').filter(|part| part.len() == 2)?.parse().ok();
+    name.split('_').map_while(number).collect()
 }
 
 /// The functions in the sources whose names begin with a promise, and all others.
@@ -31,9 +31,12 @@ fn tests_in_sources() -> (Tests, BTreeSet<String>) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 for name in functions(&fs::read_to_string(path).unwrap()) {
-                    match promise_of(&name) {
-                        Some(promise) => drop(tests.entry(promise).or_default().insert(name)),
-                        None => drop(others.insert(name)),
+                    let promises = promises_of(&name);
+                    for promise in &promises {
+                        tests.entry(*promise).or_default().insert(name.clone());
+                    }
+                    if promises.is_empty() {
+                        others.insert(name);
                     }
                 }
             }
