@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::world::{Event, World};
-use super::*;
 
 /// Visits every world that `steps` events can lead to; `next` says which may happen.
 fn explore(start: World, steps: usize, next: impl Fn(&World) -> Vec<Event>) -> HashSet<World> {
