@@ -1,8 +1,9 @@
 //! Calls: requests that are answered.
 //!
-//! `request` and `call` are the caller's side, `pending` what they wait in; `server` is the other.
+//! `request`, `call` and `caller` are one side, `pending` what they wait in; `server` is the other.
 
 mod call;
+mod caller;
 mod limit;
 mod pending;
 mod replier;
@@ -10,7 +11,7 @@ mod request;
 mod server;
 
 pub use call::Call;
-pub(crate) use call::Caller;
+pub(crate) use caller::Caller;
 pub use limit::Limit;
 pub(crate) use pending::{Outcome, Pending};
 pub use replier::Replier;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::call::{Call, Caller, Held, Options};
+use super::call::{Call, Held};
+use super::caller::{Caller, Options};
 use crate::addr::LogicalAddr;
 use crate::error::{CallError, SendError};
 use crate::name::Method;
