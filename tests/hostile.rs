@@ -1,4 +1,5 @@
 //! Real nodes against peers made by hand, which know the wire and break its rules.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
@@ -13,7 +14,7 @@ mod resources;
 #[path = "hostile/strangers.rs"]
 mod strangers;
 
-#[path = "support/raw.rs"]
+#[path = "support/raw/mod.rs"]
 mod raw;
 
 use std::future::IntoFuture;
