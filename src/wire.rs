@@ -26,7 +26,7 @@ pub use reason::Reason;
 pub(crate) use reply::{Failure, Origin, ReplyBody};
 
 /// The start of a text: at most so many bytes of it, and no half character.
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = bytes_max.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -1,4 +1,5 @@
 //! Calls between nodes: what comes back, and in which ways a call can be made.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
@@ -36,9 +37,9 @@ async fn each_status_reaches_the_caller_with_code_text_and_details() {
     let cluster = Cluster::new();
     let caller = cluster.node("1.1.1").await;
     let say_no = |_, request: Number| async move {
-        let code = Code::from_number(u8::try_from(request.number).unwrap());
-        Err(Status::new(code, format!("no, {code:?} — ö"))
-            .with_details(vec![0, request.number as u8]))
+        let byte = u8::try_from(request.number).unwrap();
+        let code = Code::from_number(byte);
+        Err(Status::new(code, format!("no, {code:?} — ö")).with_details(vec![0, byte]))
     };
     let _callee = cluster.builder("1.2.1").on_call(COUNT, say_no).start().await.unwrap();
     for byte in 1..=16 {

@@ -1,4 +1,5 @@
 //! Whoever gives a call up ends its work, wherever that is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

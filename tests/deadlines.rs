@@ -1,4 +1,5 @@
 //! Calls end by their deadlines, which travel with them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What goes along with a call: metadata and the trace that it belongs to.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What a failed call says: that it was not sent, or that it may be done.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Calls that want no reply.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 

@@ -15,7 +15,7 @@ use crate::clock::Millis;
 use crate::config::Config;
 use crate::error::{Code, Status};
 use crate::link::{Class, Put, PutError, Session};
-use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody};
+use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody, cut};
 
 /// All requests of one peer that are being handled.
 #[derive(Debug)]
@@ -262,8 +262,7 @@ impl Answer {
             failure.details = Bytes::new();
         }
         if failure.len() > len_max {
-            let end = failure.text.floor_char_boundary(len_max.saturating_sub(Failure::HEAD_LEN));
-            failure.text.truncate(end);
+            failure.text = cut(&failure.text, len_max.saturating_sub(Failure::HEAD_LEN)).to_owned();
         }
         self.put(failure.len(), |out| failure.put(out)).await;
     }
