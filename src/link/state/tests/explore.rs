@@ -20,6 +20,7 @@ fn explore(start: World, steps: usize, next: impl Fn(&World) -> Vec<Event>) -> H
             }
         }
         edge = further;
+        assert!(seen.len() < 100_000, "the machines go on and on");
     }
     seen
 }
