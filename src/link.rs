@@ -235,9 +235,15 @@ impl Link {
             // A driver too busy to hear of it hears of the next byte.
             drop(self.events.try_send(Event::Heard { lane }));
         }
-        let awake = Millis(self.awake.load(Ordering::Relaxed));
+        let is_frozen = self.is_frozen(now);
         self.heard.store(now.0, Ordering::Relaxed);
-        now.since(awake) < self.home.frozen_ms()
+        !is_frozen
+    }
+
+    /// Whether the driver, which wakes at least once a heartbeat while a lane is up, has not for as
+    /// long as a peer waits.
+    fn is_frozen(&self, now: Millis) -> bool {
+        now.since(Millis(self.awake.load(Ordering::Relaxed))) >= self.home.dead_ms()
     }
 
     /// What went wrong last, in words; empty if nothing did.

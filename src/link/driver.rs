@@ -98,15 +98,18 @@ pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
     let home = Arc::clone(&link.home);
     loop {
         let next = driver.next_timer();
-        let cause = select! {
+        let event = select! {
             biased;
-            () = home.stop.cancelled() => Some(Cause::Stopped),
-            event = events.recv() => match event {
-                Some(event) => driver.on_event(event).await,
-                None => Some(Cause::Stopped),
-            },
+            () = home.stop.cancelled() => Some(None),
+            event = events.recv() => Some(event),
             () = link.demand.notified() => None,
             () = sleep_until(home.clock.instant(next)) => None,
+        };
+        driver.check_frozen().await;
+        let cause = match event {
+            Some(Some(event)) => driver.on_event(event).await,
+            Some(None) => Some(Cause::Stopped),
+            None => None,
         };
         if let Some(cause) = cause {
             driver.close(cause).await;
@@ -289,9 +292,20 @@ impl Driver {
         self.retired_until.is_some_and(|until| self.machine.is_idle() || until <= self.now())
     }
 
+    /// A process that stood still may have been given up by its peers, and others may have done its
+    /// work since: what it has not read counts for nothing any more.
+    async fn check_frozen(&mut self) {
+        if self.link.is_frozen(self.now()) {
+            tracing::warn!(peer = %self.link.peer, "this node stood still for longer than its peers wait");
+            let actions = self.machine.on_frozen();
+            self.perform(actions).await;
+        }
+        // Only now may readers go on: those of the sessions that have ended do not.
+        self.link.awake.store(self.now().0, Ordering::Relaxed);
+    }
+
     async fn on_timer(&mut self) {
         let now = self.now();
-        self.link.awake.store(now.0, Ordering::Relaxed);
         for lane in LANES {
             for unsent in self.link.lane(lane).sweep(now) {
                 self.return_unsent(unsent, Reason::Expired);

@@ -171,11 +171,6 @@ impl Home {
     pub(crate) fn dead_ms(&self) -> u64 {
         3 * millis(self.config.heartbeat)
     }
-
-    /// A node that did not run for this long may have been given up by its peers.
-    pub(super) fn frozen_ms(&self) -> u64 {
-        4 * millis(self.config.heartbeat)
-    }
 }
 
 impl fmt::Debug for Home {

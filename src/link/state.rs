@@ -371,6 +371,12 @@ impl Machine {
         actions
     }
 
+    /// This node stood still for so long that its peers may have given it up.
+    pub(crate) fn on_frozen(&mut self) -> Vec<Action> {
+        // To itself it is no later than to anybody.
+        if self.peer == self.me { Vec::new() } else { self.end_all(Cause::Frozen) }
+    }
+
     /// The link is closed for good.
     pub(crate) fn on_closed(&mut self, cause: Cause) -> Vec<Action> {
         self.is_member = false;

@@ -47,6 +47,8 @@ pub(crate) enum Cause {
     Silent,
     /// The peer took no byte from its rpc lane for three heartbeats.
     Stalled,
+    /// This node stood still for longer than its peers wait.
+    Frozen,
     /// The peer came back with a new connection for the lane.
     Replaced,
     /// The peer has restarted.
@@ -69,6 +71,7 @@ impl fmt::Display for Cause {
             Self::Closed => "the connection was lost",
             Self::Silent => "nothing was heard of the peer for three heartbeats",
             Self::Stalled => "the peer took no byte for three heartbeats",
+            Self::Frozen => "this node stood still for longer than its peers wait",
             Self::Replaced => "the peer has lost the connection and made a new one",
             Self::Reborn => "the peer has restarted",
             Self::Pulse => "the rpc lane was lost",
