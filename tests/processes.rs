@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use seaway::discovery::Member;
 use seaway::{CallError, Doubt, Node, Undeliverable};
 use support::messages::{losses, number};
-use support::process::{Members, Process};
+use support::process::{Members, NEVER, Process};
 use support::recorder::{Recorder, until};
-use support::{Cluster, ECHO, Text, addr, soon, text};
+use support::{Cluster, Text, addr, soon, text};
 use tokio::task::JoinHandle;
 
 const ME: &str = "1.1.1";
@@ -71,22 +71,21 @@ impl Pair {
         }
     }
 
-    /// Calls again and again until the connection is lost with a call in it.
-    fn call_until_lost(&self) -> JoinHandle<Instant> {
+    /// Begins a call that never ends; gives when the connection was lost with it.
+    async fn call(&self) -> JoinHandle<Instant> {
         let me = self.me.clone();
-        tokio::spawn(async move {
-            loop {
-                let call = me.call(addr(CHILD), ECHO, text("hi"));
-                let outcome: Result<Text, CallError> = call.within(Duration::from_secs(60)).await;
-                match outcome {
-                    Ok(_) => {}
-                    Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }) => {
-                        return Instant::now();
-                    }
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        })
+        let call = tokio::spawn(async move {
+            let call = me.call(addr(CHILD), NEVER, text("hi")).within(Duration::from_secs(60));
+            let outcome: Result<Text, CallError> = call.await;
+            let known = Instant::now();
+            assert!(
+                matches!(outcome, Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. })),
+                "{outcome:?}"
+            );
+            known
+        });
+        self.child.word("called").await;
+        call
     }
 }
 
@@ -101,9 +100,7 @@ fn write(members: &Members, entries: &[(&str, String)]) {
 async fn p13_a_peer_that_is_killed_fails_the_calls_in_flight_at_once() {
     for _ in 0..5 {
         let mut pair = Pair::new().await;
-        let calling = pair.call_until_lost();
-        pair.send(0..1).await;
-        pair.child.until_handled(1).await;
+        let calling = pair.call().await;
         let killed = Instant::now();
         pair.child.kill().await;
         let known = soon("the end of the call", calling).await.unwrap();
@@ -183,7 +180,7 @@ async fn p13_a_peer_that_is_frozen_for_long_is_dead_and_handles_nothing_stale_af
     let pair = Pair::new().await;
     pair.send(0..10).await;
     pair.child.until_handled(10).await;
-    let calling = pair.call_until_lost();
+    let calling = pair.call().await;
     pair.child.freeze().await;
     let frozen = Instant::now();
     pair.send(10..40).await;

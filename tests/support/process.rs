@@ -13,14 +13,17 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use seaway::discovery::MembersFile;
-use seaway::{Node, Undeliverable};
+use seaway::{Method, Node, Undeliverable};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 
 use super::messages::number;
 use super::recorder::{Recorder, until};
-use super::{ECHO, Number, addr};
+use super::{Number, Text, addr};
+
+/// A call that a child begins and never ends.
+pub const NEVER: Method<Text, Text> = Method::new("test.Process/Never");
 
 const ADDRESS: &str = "SEAWAY_TEST_ADDRESS";
 const LISTEN: &str = "SEAWAY_TEST_LISTEN";
@@ -193,7 +196,10 @@ async fn live(address: &str) {
     let node = Node::builder(address)
         .discovery(discovery)
         .listener(listener)
-        .on_call(ECHO, |_, request| async move { Ok(request) })
+        .on_call(NEVER, |_, _| {
+            say("called by its parent");
+            std::future::pending()
+        })
         .on_message(|_, message: Number| async move { say(&format!("handled {}", message.number)) })
         .on_undeliverable(|notice| match notice {
             Undeliverable::Bounced { reason, .. } => say(&format!("bounced {reason:?}")),
