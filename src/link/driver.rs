@@ -260,6 +260,10 @@ impl Driver {
     fn next_timer(&self) -> Millis {
         let mut next = self.machine.next_timer(self.signs());
         next = next.min(self.retired_until.unwrap_or(Millis::NEVER));
+        if self.is_any_up() {
+            // So that readers can tell by it whether the node runs.
+            next = next.min(self.now().after(millis(self.link.home.config.heartbeat)));
+        }
         for lane in LANES {
             let port = self.link.lane(lane);
             if !self.machine.is_up(lane) || port.progress().1.is_some() {
@@ -295,13 +299,17 @@ impl Driver {
     /// A process that stood still may have been given up by its peers, and others may have done its
     /// work since: what it has not read counts for nothing any more.
     async fn check_frozen(&mut self) {
-        if self.link.is_frozen(self.now()) {
+        if self.is_any_up() && self.link.is_frozen(self.now()) {
             tracing::warn!(peer = %self.link.peer, "this node stood still for longer than its peers wait");
             let actions = self.machine.on_frozen();
             self.perform(actions).await;
         }
         // Only now may readers go on: those of the sessions that have ended do not.
         self.link.awake.store(self.now().0, Ordering::Relaxed);
+    }
+
+    fn is_any_up(&self) -> bool {
+        LANES.into_iter().any(|lane| self.machine.is_up(lane))
     }
 
     async fn on_timer(&mut self) {
