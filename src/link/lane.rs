@@ -282,7 +282,8 @@ impl Lane {
         now: Millis,
     ) -> (Option<Loss>, Vec<Unsent>) {
         let mut queue = self.queue.lock();
-        let loss = settled.and_then(|counts| queue.account.settle(counts));
+        // Who names no session has received nothing on any.
+        let loss = queue.account.settle(settled.unwrap_or_default());
         queue.account.begin(session.id);
         let mut too_large = Vec::new();
         queue.outbox.begin_session(incarnation, session.frame_bytes_max, &mut too_large);
