@@ -56,7 +56,7 @@ proptest! {
 
     #[test]
     fn a_go_away_is_read_as_it_was_written(text in ".{0,60}") {
-        for body in [GoAway::Draining, GoAway::Closing(text.clone())] {
+        for body in [GoAway::Draining, GoAway::Closing(text)] {
             prop_assert_eq!(GoAway::read(&written(|out| body.put(out))), Some(body));
         }
     }
