@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use seaway::{CallError, Doubt};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 use crate::raw::{MESSAGE, Peer, RPC, kind};
 use crate::support::{ECHO, Text, addr, soon, text};
@@ -79,23 +80,18 @@ async fn p11_a_peer_that_takes_no_byte_is_closed_though_it_speaks() {
             }
         }
     });
-    // More than the kernel takes for it, and less than the outbox does.
+    // More than kernel and outbox take together.
     let big = Text { text: "x".repeat(1_000_000) };
     let began = Instant::now();
-    let calls: Vec<_> = (0..12)
-        .map(|_| {
-            let call = scene.node.call(addr(PEER), ECHO, big.clone()).detached();
-            tokio::spawn(call.into_future())
-        })
-        .collect();
-    for call in calls {
-        let error = soon("the failure", call).await.unwrap().unwrap_err();
-        drop(error);
+    let mut calls = JoinSet::new();
+    for _ in 0..12 {
+        calls.spawn(scene.node.call(addr(PEER), ECHO, big.clone()).detached().into_future());
     }
     soon("the end of the lane", speaking).await.unwrap();
-    // The first ones may have been taken by the kernel; from then on it is three heartbeats.
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(5) + DEAD, "closed after {took:?} only");
+    assert!(took < DEAD, "closed after {took:?} only");
+    let error = soon("a failure", calls.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }), "{error}");
     scene.friend_calls(&friend).await;
 }
 
