@@ -137,7 +137,6 @@ impl Link {
             deadline: Millis::NEVER,
             extension_len: 0,
             body_len: 1 + 25 * pulse.lanes.len(),
-            is_first_in_line: false,
             only_session: None,
         };
         self.lane(lane).put(put, |out| pulse.put(out))?;
@@ -154,7 +153,6 @@ impl Link {
             deadline: Millis::NEVER,
             extension_len: 0,
             body_len: bytes.len(),
-            is_first_in_line: false,
             only_session: Some(session.id),
         };
         self.lane(session.lane).put(put, |out| out.extend_from_slice(&bytes))?;

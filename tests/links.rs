@@ -288,8 +288,8 @@ fn bind(address: SocketAddr) -> Option<TcpListener> {
 #[tokio::test]
 async fn p14_p15_a_peer_that_restarts_on_its_port_is_reached_within_a_second() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     let (network, first) = (receiver.local_addr(), receiver.incarnation());
     sender.send(addr(TO), &number(0)).await.unwrap();
     inbox.until_len(1).await;
@@ -343,8 +343,8 @@ async fn p14_a_change_of_address_cancels_an_attempt_that_hangs() {
 #[tokio::test]
 async fn p14_p15_a_peer_that_moves_is_reached_at_its_new_address() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (old, inbox) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     sender.send(addr(TO), &number(0)).await.unwrap();
     inbox.until_len(1).await;
 

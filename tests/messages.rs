@@ -36,8 +36,8 @@ fn short_lived(limit: Duration) -> Config {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p02_messages_are_handled_in_the_order_in_which_they_were_accepted() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (_receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     for n in 0..20_000 {
         soon("room", sender.send(addr(TO), &number(n))).await.unwrap();
     }
@@ -146,8 +146,8 @@ async fn bytes_arrive_as_they_are_up_to_the_frame_limit() {
 #[tokio::test]
 async fn a_message_larger_than_a_frame_is_refused_and_not_accepted() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (_receiver, _) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     let body = Bytes::from(vec![0; Config::default().frame_bytes_max + 1]);
     let outcome = sender.send_bytes(addr(TO), MessageId::new(7), &body).await;
     assert_eq!(reason_of(outcome), Some(Reason::TooLarge));
@@ -186,8 +186,8 @@ async fn a_message_to_nobody_is_refused_at_once() {
 #[tokio::test]
 async fn p16_a_node_that_stops_accepts_no_message() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (_receiver, _) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     sender.shutdown(Duration::from_secs(1)).await;
     let outcome = sender.send(addr(TO), &number(0)).await;
     assert_eq!(reason_of(outcome), Some(Reason::Draining));
@@ -198,8 +198,8 @@ async fn p16_a_node_that_stops_accepts_no_message() {
 #[tokio::test]
 async fn p03_a_message_that_nobody_handles_comes_back_from_there() {
     let cluster = Cluster::new();
-    let (sender, notices) = cluster.sender(FROM).await;
     let (_receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, notices) = cluster.sender(FROM).await;
     sender.send_bytes(addr(TO), MessageId::new(99), &Bytes::new()).await.unwrap();
     let expected = bounced(99, TO, Reason::UnknownMessage, TO);
     assert_eq!(notices.until_len(1).await, [expected]);
@@ -210,8 +210,8 @@ async fn p03_a_message_that_nobody_handles_comes_back_from_there() {
 #[tokio::test]
 async fn p03_a_message_that_does_not_decode_comes_back() {
     let cluster = Cluster::new();
-    let (sender, notices) = cluster.sender(FROM).await;
     let (_receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, notices) = cluster.sender(FROM).await;
     let id = Number::ID;
     sender.send_bytes(addr(TO), id, &Bytes::from_static(&[0xff; 3])).await.unwrap();
     let expected = bounced(id.get(), TO, Reason::Malformed, TO);
@@ -292,8 +292,8 @@ async fn p03_a_panic_of_on_undeliverable_harms_nothing() {
 #[tokio::test]
 async fn p16_a_shutdown_writes_the_messages_that_wait_and_reports_nothing_left() {
     let cluster = Cluster::new();
-    let (sender, notices) = cluster.sender(FROM).await;
     let (_receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, notices) = cluster.sender(FROM).await;
     for n in 0..2_000 {
         soon("room", sender.send(addr(TO), &number(n))).await.unwrap();
     }
@@ -339,8 +339,8 @@ async fn p16_a_shutdown_waits_for_the_message_handler_at_work() {
 #[tokio::test]
 async fn the_last_handle_dropped_stops_the_node() {
     let cluster = Cluster::new();
-    let (sender, _) = cluster.sender(FROM).await;
     let (receiver, inbox) = cluster.inbox(TO).await;
+    let (sender, _) = cluster.sender(FROM).await;
     sender.send(addr(TO), &number(0)).await.unwrap();
     inbox.until_len(1).await;
     let network = receiver.local_addr();

@@ -278,7 +278,6 @@ impl Answer {
         let mut outcome = lane.put(put, &mut body);
         if outcome == Err(PutError::Full) {
             let clock = self.session.link.home.clock;
-            let put = Put { is_first_in_line: true, ..put };
             let attempt = || lane.put(put, &mut body);
             outcome = lane.in_line(clock, self.deadline, attempt).await;
         }
@@ -292,15 +291,7 @@ impl Answer {
         let mut header = link.header(Kind::Reply, self.id);
         header.incarnation = self.session.incarnation;
         let only_session = Some(self.session.id);
-        Put {
-            class,
-            header,
-            deadline: Millis::NEVER,
-            extension_len: 0,
-            body_len,
-            is_first_in_line: false,
-            only_session,
-        }
+        Put { class, header, deadline: Millis::NEVER, extension_len: 0, body_len, only_session }
     }
 
     /// Tells the caller that the handler did not run: at once, from the reserve.
@@ -365,7 +356,6 @@ pub(crate) fn refuse_request(
         deadline: Millis::NEVER,
         extension_len: 0,
         body_len: failure.len(),
-        is_first_in_line: false,
         only_session: Some(session.id),
     };
     session.link.rpc().put(put, |out| failure.put(out))?;
@@ -405,7 +395,6 @@ pub(crate) fn bounce(
         deadline: Millis::NEVER,
         extension_len: 0,
         body_len: bytes.len(),
-        is_first_in_line: false,
         only_session: None,
     };
     link.rpc().put(put, |out| out.extend_from_slice(&bytes))?;

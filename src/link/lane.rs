@@ -1,7 +1,7 @@
 //! One lane of a link: its outbox, its account, and those who wait for room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,7 +31,6 @@ pub(crate) struct Lane {
     room: Notify,
     /// Those who wait for room stand here, in order.
     line: tokio::sync::Mutex<()>,
-    waiting: AtomicUsize,
     /// When the writer last moved.
     moved: AtomicU64,
 }
@@ -60,8 +59,6 @@ pub(crate) struct Put {
     pub(crate) extension_len: usize,
     /// Length of the body in bytes.
     pub(crate) body_len: usize,
-    /// Whether it has waited its time; see [`Lane::in_line`].
-    pub(crate) is_first_in_line: bool,
     /// The session that the frame belongs to, if it must not outlive it.
     pub(crate) only_session: Option<u64>,
 }
@@ -99,7 +96,6 @@ impl Lane {
             demand,
             room: Notify::new(),
             line: tokio::sync::Mutex::default(),
-            waiting: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
         }
     }
@@ -120,7 +116,7 @@ impl Lane {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<T, PutError> {
         let mut queue = self.queue.lock();
-        queue.check(&put, self.waiting.load(Ordering::Relaxed) > 0)?;
+        queue.check(&put)?;
         let (id, prepared) = prepare(queue.outbox.next_position())?;
         put.header.id = id;
         let Put { class, header, deadline, extension_len, body_len, .. } = put;
@@ -140,8 +136,8 @@ impl Lane {
         }
     }
 
-    /// Waits in line for room, until `deadline`, then lets `attempt` put its frame, as the first in
-    /// line; it is called again while it says [`PutError::Full`].
+    /// Waits in line for room, until `deadline`, then lets `attempt` put its frame; it is called
+    /// again while it says [`PutError::Full`].
     ///
     /// # Cancel safety
     ///
@@ -152,7 +148,6 @@ impl Lane {
         deadline: Millis,
         mut attempt: impl FnMut() -> Result<T, PutError>,
     ) -> Result<T, PutError> {
-        let _waiting = Waiting::new(&self.waiting);
         let wait = async {
             let _first = self.line.lock().await;
             loop {
@@ -351,16 +346,14 @@ impl Lane {
 }
 
 impl Queue {
-    fn check(&mut self, put: &Put, is_line: bool) -> Result<(), PutError> {
+    fn check(&mut self, put: &Put) -> Result<(), PutError> {
         // Replies and signs of life go on until the session ends.
         if let Some(reason) = self.closed
             && is_lasting(put.header.kind)
         {
             return Err(PutError::Closed(reason));
         }
-        // Half of the room is for those who wait in line, if there are any.
-        let is_theirs = is_line && !put.is_first_in_line && !self.outbox.is_half_empty();
-        if put.class == Class::Data && (self.is_congested || is_theirs) {
+        if put.class == Class::Data && self.is_congested {
             return Err(PutError::Full);
         }
         if let Some(session) = put.only_session
@@ -383,21 +376,5 @@ impl From<Rejected> for PutError {
             Rejected::Full => Self::Full,
             Rejected::Overflow => Self::Overflow,
         }
-    }
-}
-
-/// Counts one who waits for room, for as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

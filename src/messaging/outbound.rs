@@ -65,10 +65,12 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let outbound = self.prepare(to, id, body)?;
-        let mut outcome = outbound.put(false);
+        // One who sends and sends must not keep those away who wait in line.
+        tokio::task::consume_budget().await;
+        let mut outcome = outbound.put();
         if outcome == Err(PutError::Full) {
             let (lane, deadline) = (outbound.link.message(), outbound.put.deadline);
-            outcome = lane.in_line(self.home.clock, deadline, || outbound.put(true)).await;
+            outcome = lane.in_line(self.home.clock, deadline, || outbound.put()).await;
         }
         self.conclude(to, &outbound.link, outcome)
     }
@@ -81,7 +83,7 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let outbound = self.prepare(to, id, body)?;
-        let outcome = outbound.put(false);
+        let outcome = outbound.put();
         self.conclude(to, &outbound.link, outcome)
     }
 
@@ -117,7 +119,6 @@ impl Sender {
             deadline,
             extension_len: 0,
             body_len: len,
-            is_first_in_line: false,
             only_session: None,
         };
         Ok(Outbound { link, put, body })
@@ -143,9 +144,8 @@ impl Sender {
 }
 
 impl<B: Body + ?Sized> Outbound<'_, B> {
-    fn put(&self, is_first_in_line: bool) -> Result<u64, PutError> {
-        let put = Put { is_first_in_line, ..self.put };
-        self.link.message().put(put, |out| self.body.put(out))
+    fn put(&self) -> Result<u64, PutError> {
+        self.link.message().put(self.put, |out| self.body.put(out))
     }
 }
 

@@ -67,14 +67,14 @@ where
         let prepared = caller
             .prepare(to, method, message.encoded_len(), options, timeout)
             .map_err(not_sent)?;
-        match caller.put(&prepared, &message, true, false) {
+        match caller.put(&prepared, &message, true) {
             Ok(Some(ticket)) => Ok(Begun::Waiting(ticket)),
             Ok(None) => Err(not_sent(Denied::new(Reason::Full))),
             Err(PutError::Full) => {
                 let caller = Arc::clone(caller);
                 Ok(Begun::Line(Box::pin(async move {
                     let lane = prepared.link.rpc();
-                    let attempt = || caller.put(&prepared, &message, true, true);
+                    let attempt = || caller.put(&prepared, &message, true);
                     let outcome = lane.in_line(caller.home.clock, prepared.deadline, attempt).await;
                     let failed = |error| not_sent(denied(&prepared.link, error));
                     outcome.map_err(failed)?.ok_or_else(|| not_sent(Denied::new(Reason::Full)))

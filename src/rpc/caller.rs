@@ -141,7 +141,6 @@ impl Caller {
         prepared: &Prepared,
         message: &impl prost::Message,
         wants_reply: bool,
-        is_first_in_line: bool,
     ) -> Result<Option<Ticket>, PutError> {
         let Prepared { link, to, deadline, extension, method } = prepared;
         let mut header = link.header(Kind::Request, 0);
@@ -151,15 +150,7 @@ impl Caller {
         }
         let (extension_len, body_len) = (extension.len(), METHOD_LEN + message.encoded_len());
         let (class, only_session, deadline) = (Class::Data, None, *deadline);
-        let put = Put {
-            class,
-            header,
-            deadline,
-            extension_len,
-            body_len,
-            is_first_in_line,
-            only_session,
-        };
+        let put = Put { class, header, deadline, extension_len, body_len, only_session };
         let enter = |position| {
             if !wants_reply {
                 return Ok((0, None));
@@ -195,9 +186,9 @@ impl Caller {
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
-        let mut outcome = self.put(&prepared, message, false, false);
+        let mut outcome = self.put(&prepared, message, false);
         if matches!(outcome, Err(PutError::Full)) {
-            let attempt = || self.put(&prepared, message, false, true);
+            let attempt = || self.put(&prepared, message, false);
             let lane = prepared.link.rpc();
             outcome = lane.in_line(self.home.clock, prepared.deadline, attempt).await;
         }
@@ -267,16 +258,8 @@ fn take_back(ticket: &Ticket) -> bool {
         let mut header = ticket.link.header(Kind::Cancel, ticket.id);
         header.to = ticket.to;
         let (class, deadline, extension_len, body_len) = (Class::Cancel, Millis::NEVER, 0, 0);
-        let (is_first_in_line, only_session) = (false, None);
-        let put = Put {
-            class,
-            header,
-            deadline,
-            extension_len,
-            body_len,
-            is_first_in_line,
-            only_session,
-        };
+        let only_session = None;
+        let put = Put { class, header, deadline, extension_len, body_len, only_session };
         // Always has room; when the link is closed, nobody is left to cancel.
         lane.put(put, |_| ()).ok();
     }
