@@ -140,7 +140,7 @@ async fn p17_without_the_engine_nodes_go_on_and_with_it_they_converge() {
     engine.go_away();
     reaches(&one, TWO).await.unwrap();
 
-    let elsewhere = Cluster::new();
+    let elsewhere = Cluster::empty();
     let three = elsewhere.echo(THREE).await;
     let mut members = engine.members();
     members.push(Member::new(addr(THREE), three.local_addr().to_string()));
@@ -198,7 +198,7 @@ async fn p17_an_empty_snapshot_is_not_believed_until_a_removal_confirms_it() {
 
 #[tokio::test]
 async fn p17_a_member_that_is_not_available_is_still_reached_by_name() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let one = cluster.node(ONE).await;
     let _two = cluster.echo(TWO).await;
     cluster.discovery.set_available(addr(TWO), false).unwrap();
@@ -208,10 +208,10 @@ async fn p17_a_member_that_is_not_available_is_still_reached_by_name() {
 
 #[tokio::test]
 async fn a_member_that_was_removed_and_put_back_is_reached_again() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let one = cluster.node(ONE).await;
     // Its own discovery does not remove it, so it lives on.
-    let elsewhere = Cluster::new();
+    let elsewhere = Cluster::empty();
     let two = elsewhere.builder(TWO);
     elsewhere.absent(ONE);
     let two = echo(two).start().await.unwrap();
@@ -229,9 +229,9 @@ async fn a_member_that_was_removed_and_put_back_is_reached_again() {
 #[tokio::test]
 async fn p17_a_peer_that_does_not_know_the_caller_yet_answers_when_it_does() {
     // Discovery lags: the callee hears of the caller later.
-    let slow = Cluster::new();
+    let slow = Cluster::empty();
     let two = slow.echo(TWO).await;
-    let fast = Cluster::new();
+    let fast = Cluster::empty();
     fast.discovery.put(Member::new(addr(TWO), two.local_addr().to_string())).unwrap();
     let one = fast.node(ONE).await;
     let calling = one.clone();
@@ -245,7 +245,7 @@ async fn p17_a_peer_that_does_not_know_the_caller_yet_answers_when_it_does() {
 
 #[tokio::test]
 async fn p17_a_node_that_is_removed_stops_itself_and_says_why() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let node = cluster.node(ONE).await;
     cluster.discovery.remove(addr(ONE));
     assert_eq!(soon("the end", node.stopped()).await, StopCause::Removed);
@@ -255,7 +255,7 @@ async fn p17_a_node_that_is_removed_stops_itself_and_says_why() {
 
 #[tokio::test]
 async fn p17_a_node_whose_network_address_changes_stops_itself_and_says_why() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let node = cluster.node(ONE).await;
     cluster.discovery.set_network(addr(ONE), "127.0.0.1:1").unwrap();
     assert_eq!(soon("the end", node.stopped()).await, StopCause::Moved);
@@ -263,7 +263,7 @@ async fn p17_a_node_whose_network_address_changes_stops_itself_and_says_why() {
 
 /// A call whose handler takes `longer` than the callee is a member.
 async fn removed_at_work(longer: Duration) -> Result<(), CallError> {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node(ONE).await;
     let began = Arc::new(Notify::new());
     let begin = Arc::clone(&began);
@@ -309,7 +309,7 @@ fn next(incarnation: Incarnation) -> Incarnation {
 
 #[tokio::test]
 async fn p15_a_node_whose_clock_is_behind_goes_on_as_the_next_incarnation_once() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let builder = cluster.builder(ONE);
     let network = cluster.discovery.members()[0].network.clone();
     let member = Member::new(addr(ONE), network);
@@ -323,7 +323,7 @@ async fn p15_a_node_whose_clock_is_behind_goes_on_as_the_next_incarnation_once()
 
 #[tokio::test]
 async fn p15_a_node_that_learns_from_discovery_that_it_is_the_older_one_stops() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let first = cluster.node(ONE).await;
     let network = first.local_addr().to_string();
     let newer = next(first.incarnation());
@@ -333,8 +333,8 @@ async fn p15_a_node_that_learns_from_discovery_that_it_is_the_older_one_stops() 
 
 /// Two nodes, the second of which knows from its own discovery a later run of the first.
 async fn one_known_as_older() -> (Node, Node, Recorder<u64>) {
-    let cluster = Cluster::new();
-    let elsewhere = Cluster::new();
+    let cluster = Cluster::empty();
+    let elsewhere = Cluster::empty();
     let inbox = Recorder::new();
     let two = record(elsewhere.builder(TWO), &inbox).start().await.unwrap();
     cluster.discovery.put(Member::new(addr(TWO), two.local_addr().to_string())).unwrap();
@@ -358,9 +358,9 @@ async fn p15_a_run_that_discovery_calls_older_is_refused_also_by_peers_that_neve
 
 #[tokio::test]
 async fn p15_a_node_that_goes_on_as_a_later_one_is_still_heard_by_peers_that_knew_it() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (old_friend, inbox) = cluster.inbox(THREE).await;
-    let elsewhere = Cluster::new();
+    let elsewhere = Cluster::empty();
     let other = Recorder::new();
     let two = record(elsewhere.builder(TWO), &other).start().await.unwrap();
     cluster.discovery.put(Member::new(addr(TWO), two.local_addr().to_string())).unwrap();

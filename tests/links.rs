@@ -50,7 +50,7 @@ async fn silent_callee(cluster: &Cluster) -> (Node, Proxy, Recorder<()>) {
 
 #[tokio::test]
 async fn p12_no_connection_exists_before_the_first_use() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node(FROM).await;
     let (builder, proxy) = cluster.proxied(TO).await;
     let callee = builder.on_call(ECHO, |_, request| async move { Ok(request) });
@@ -65,7 +65,7 @@ async fn p12_no_connection_exists_before_the_first_use() {
 
 #[tokio::test]
 async fn p12_calls_alone_need_no_message_lane_and_messages_bring_both() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (sender, _) = cluster.sender(FROM).await;
     let (builder, proxy) = cluster.proxied(TO).await;
     let inbox = Recorder::new();
@@ -80,7 +80,7 @@ async fn p12_calls_alone_need_no_message_lane_and_messages_bring_both() {
 
 #[tokio::test]
 async fn p12_both_ends_use_the_one_connection_of_a_lane() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (builder, proxy) = cluster.proxied(FROM).await;
     let inbox = Recorder::new();
     let one = record(builder, &inbox).start().await.unwrap();
@@ -97,7 +97,7 @@ async fn p12_both_ends_use_the_one_connection_of_a_lane() {
 /// Two nodes send to each other at once; what is between them in the end?
 async fn dial_each_other() {
     const EACH: u64 = 5;
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (mut nodes, mut proxies, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
     let addresses = [FROM, TO];
     for address in addresses {
@@ -146,7 +146,7 @@ async fn p12_nodes_that_dial_each_other_at_once_end_with_one_session_per_lane() 
 #[tokio::test]
 async fn p13_a_connection_that_is_closed_or_reset_fails_its_calls_at_once() {
     for how in [Cut::Reset, Cut::Fin] {
-        let cluster = Cluster::new();
+        let cluster = Cluster::empty();
         let caller = cluster.node(FROM).await;
         let (_callee, proxy, began) = silent_callee(&cluster).await;
         let call = call(&caller, TO);
@@ -161,7 +161,7 @@ async fn p13_a_connection_that_is_closed_or_reset_fails_its_calls_at_once() {
 
 #[tokio::test]
 async fn p13_a_peer_that_falls_silent_fails_its_calls_after_three_heartbeats() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node(FROM).await;
     let (_callee, proxy, began) = silent_callee(&cluster).await;
     let call = call(&caller, TO);
@@ -177,7 +177,7 @@ async fn p13_a_peer_that_falls_silent_fails_its_calls_after_three_heartbeats() {
 
 #[tokio::test]
 async fn p13_a_silence_of_a_second_and_a_half_is_survived() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (sender, notices) = cluster.sender(FROM).await;
     let (builder, proxy) = cluster.proxied(TO).await;
     let inbox = Recorder::new();
@@ -198,7 +198,7 @@ async fn p13_a_silence_of_a_second_and_a_half_is_survived() {
 
 #[tokio::test]
 async fn p13_an_idle_link_is_kept_alive_by_heartbeats() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let mut config = Config::default();
     config.heartbeat = Duration::from_millis(100);
     let inbox = Recorder::new();
@@ -216,7 +216,7 @@ async fn p13_an_idle_link_is_kept_alive_by_heartbeats() {
 
 #[tokio::test]
 async fn p13_a_message_lane_that_nobody_reads_is_no_sign_of_death() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let mut config = Config::default();
     config.heartbeat = Duration::from_millis(100);
     let (builder, proxy) = cluster.proxied(TO).await;
@@ -243,7 +243,7 @@ async fn p13_a_message_lane_that_nobody_reads_is_no_sign_of_death() {
 
 #[tokio::test]
 async fn p14_the_first_message_after_a_broken_idle_connection_brings_a_new_one() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (sender, notices) = cluster.sender(FROM).await;
     let (builder, proxy) = cluster.proxied(TO).await;
     let inbox = Recorder::new();
@@ -266,7 +266,7 @@ async fn p14_the_first_message_after_a_broken_idle_connection_brings_a_new_one()
 
 #[tokio::test]
 async fn p14_a_peer_that_lets_connections_in_again_is_reached_within_a_second() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (sender, _) = cluster.sender(FROM).await;
     let (builder, proxy) = cluster.proxied(TO).await;
     let inbox = Recorder::new();
@@ -287,7 +287,7 @@ fn bind(address: SocketAddr) -> Option<TcpListener> {
 
 #[tokio::test]
 async fn p14_p15_a_peer_that_restarts_on_its_port_is_reached_within_a_second() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (receiver, inbox) = cluster.inbox(TO).await;
     let (sender, _) = cluster.sender(FROM).await;
     let (network, first) = (receiver.local_addr(), receiver.incarnation());
@@ -314,7 +314,7 @@ async fn p14_p15_a_peer_that_restarts_on_its_port_is_reached_within_a_second() {
 
 #[tokio::test]
 async fn p14_a_change_of_address_cancels_an_attempt_that_hangs() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let mut config = Config::default();
     config.handshake_timeout = Duration::from_secs(60);
     config.message_timeout = Duration::from_secs(60);
@@ -342,7 +342,7 @@ async fn p14_a_change_of_address_cancels_an_attempt_that_hangs() {
 
 #[tokio::test]
 async fn p14_p15_a_peer_that_moves_is_reached_at_its_new_address() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let (old, inbox) = cluster.inbox(TO).await;
     let (sender, _) = cluster.sender(FROM).await;
     sender.send(addr(TO), &number(0)).await.unwrap();
@@ -363,7 +363,7 @@ async fn p14_p15_a_peer_that_moves_is_reached_at_its_new_address() {
 
 #[tokio::test]
 async fn p03_a_loss_becomes_exact_also_when_the_first_new_connection_fails() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let notices = Recorder::new();
     let mut config = Config::default();
     config.message_timeout = Duration::from_secs(60);
@@ -398,7 +398,7 @@ async fn p03_a_loss_becomes_exact_also_when_the_first_new_connection_fails() {
 /// The type of addresses is what discovery and nodes share.
 #[tokio::test]
 async fn a_node_knows_its_peers_from_discovery() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let node = cluster.node(FROM).await;
     cluster.absent(TO);
     until("both", || node.members().len() == 2).await;

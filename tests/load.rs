@@ -35,7 +35,7 @@ fn again(node: Node, left: Arc<AtomicU64>, done: Say<()>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn chains_of_callbacks_all_finish_although_the_callee_starts_later() {
     const CHAINS: usize = 500;
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let callee = cluster.absent("1.1.1");
     let caller = cluster.node("1.2.1").await;
     let left = Arc::new(AtomicU64::new(100_000));
@@ -61,7 +61,7 @@ async fn chains_of_callbacks_all_finish_although_the_callee_starts_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tasks_that_call_one_after_another_all_finish() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node("1.1.1").await;
     let callee = cluster.echo("1.2.1").await;
     let left = Arc::new(AtomicU64::new(100_000));
@@ -83,7 +83,7 @@ async fn tasks_that_call_one_after_another_all_finish() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_call_is_counted_under_one_outcome() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let mut config = Config::default();
     (config.frame_bytes_max, config.outbox_bytes_max) = (16 << 10, 16 << 10);
     let caller = cluster.builder("1.1.1").config(config).start().await.unwrap();
@@ -109,7 +109,7 @@ async fn every_call_is_counted_under_one_outcome() {
 
 #[tokio::test]
 async fn p16_a_node_removed_while_a_handler_is_at_work_still_replies() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node("1.2.1").await;
     let gate = Gate::closed();
     let door = gate.clone();
@@ -136,7 +136,7 @@ async fn p16_a_node_removed_while_a_handler_is_at_work_still_replies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p12_first_messages_both_ways_at_once_arrive_once_over_one_session_per_lane() {
     for round in 0..30 {
-        let cluster = Cluster::new();
+        let cluster = Cluster::empty();
         let (say, mut heard) = events();
         let node = async |address: &str| {
             let (for_messages, for_calls) = (say.clone(), say.clone());
@@ -189,7 +189,7 @@ async fn p12_first_messages_both_ways_at_once_arrive_once_over_one_session_per_l
 
 #[tokio::test]
 async fn p13_calls_in_flight_to_a_node_that_shuts_down_end_at_once() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node("1.1.1").await;
     let builder = cluster.builder("1.2.1").on_call(ECHO, |_, _| std::future::pending());
     let callee = builder.start().await.unwrap();

@@ -43,7 +43,7 @@ async fn p04_a_request_that_does_not_decode_is_not_handled_and_safe_to_retry() {
 
 #[tokio::test]
 async fn p04_a_call_to_nobody_in_discovery_is_not_sent() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let caller = cluster.node("1.1.1").await;
     let outcome = soon("the refusal", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
     assert_eq!(not_sent(outcome).0, Reason::NotAMember);

@@ -44,7 +44,7 @@ async fn run(listen: &str, members: &Members) -> Process {
 
 impl Pair {
     async fn new() -> Self {
-        let cluster = Cluster::new();
+        let cluster = Cluster::empty();
         let (me, notices) = cluster.sender(ME).await;
         let members = Members::new();
         let mut child = run("127.0.0.1:0", &members).await;

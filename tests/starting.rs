@@ -18,7 +18,7 @@ fn echo(builder: Builder) -> Builder {
 
 #[tokio::test]
 async fn p17_a_node_that_is_not_in_discovery_does_not_start_and_says_so_at_once() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let began = Instant::now();
     let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
     assert!(matches!(error, StartError::NotAMember(address) if address == addr(ONE)));
@@ -35,7 +35,7 @@ async fn a_node_without_discovery_does_not_start() {
 #[tokio::test]
 async fn a_node_with_a_bad_address_does_not_start() {
     for address in ["", "1.2", "1.2.3.4", "0.1.1", "1.0.1", "5000.1.1", "a.b.c"] {
-        let cluster = Cluster::new();
+        let cluster = Cluster::empty();
         let builder = Node::builder(address).discovery(cluster.discovery.clone());
         let error = builder.start().await.unwrap_err();
         assert!(matches!(error, StartError::Address(_)), "{address}: {error}");
@@ -44,7 +44,7 @@ async fn a_node_with_a_bad_address_does_not_start() {
 
 #[tokio::test]
 async fn p20_a_node_without_a_key_does_not_listen_beyond_loopback() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     cluster.discovery.put(Member::new(addr(ONE), "0.0.0.0:7001")).unwrap();
     let builder = || Node::builder(ONE).discovery(cluster.discovery.clone());
     let error = builder().start().await.unwrap_err();
@@ -57,7 +57,7 @@ async fn p20_a_node_without_a_key_does_not_listen_beyond_loopback() {
 
 #[tokio::test]
 async fn a_node_whose_port_is_taken_does_not_start() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let other = cluster.node(TWO).await;
     let network = other.local_addr().to_string();
     cluster.discovery.put(Member::new(addr(ONE), network.clone())).unwrap();
@@ -67,7 +67,7 @@ async fn a_node_whose_port_is_taken_does_not_start() {
 
 #[tokio::test]
 async fn two_handlers_for_one_thing_do_not_start() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let twice = echo(echo(cluster.builder(ONE))).start().await.unwrap_err();
     assert!(matches!(twice, StartError::Clash { .. }), "{twice}");
     let twice = cluster
@@ -112,7 +112,7 @@ async fn a_config_out_of_range_does_not_start_and_names_the_field() {
         ("version_label", |config| config.version_label = "x".repeat(65)),
     ];
     for (field, change) in wrong {
-        let cluster = Cluster::new();
+        let cluster = Cluster::empty();
         let mut config = Config::default();
         change(&mut config);
         let outcome = cluster.builder(ONE).config(config).start().await;
@@ -123,7 +123,7 @@ async fn a_config_out_of_range_does_not_start_and_names_the_field() {
 
 #[tokio::test]
 async fn p20_keys_that_cannot_be_told_apart_do_not_start() {
-    let cluster = Cluster::new();
+    let cluster = Cluster::empty();
     let key = || ClusterKey::new("a", [1; 32]).unwrap();
     let error = cluster.builder(ONE).key(key()).key(key()).start().await.unwrap_err();
     assert!(matches!(error, StartError::Config(_)), "{error}");

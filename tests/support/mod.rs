@@ -8,7 +8,9 @@ pub mod process;
 pub mod proxy;
 pub mod recorder;
 
+use std::collections::HashMap;
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use seaway::discovery::{InProcess, Member};
@@ -53,16 +55,44 @@ pub fn addr(text: &str) -> LogicalAddr {
     text.parse().unwrap()
 }
 
+/// Addresses that discovery knows from the start, so that it matters to no test which node starts
+/// first: what discovery says later reaches running nodes a little later.
+const KNOWN: [&str; 5] = ["1.1.1", "1.1.2", "1.2.1", "1.2.2", "1.3.1"];
+
 /// Nodes in this process that find each other.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Cluster {
     pub discovery: InProcess,
+    /// The bound sockets of the members that have not started.
+    sockets: Arc<Mutex<HashMap<String, Socket>>>,
 }
 
 impl Cluster {
-    pub fn new() -> Self {
+    /// A cluster without members.
+    pub fn empty() -> Self {
         trace();
-        Self { discovery: InProcess::new() }
+        Self { discovery: InProcess::new(), sockets: Arc::default() }
+    }
+
+    /// A cluster whose usual members are known before they start.
+    pub fn new() -> Self {
+        let cluster = Self::empty();
+        for address in KNOWN {
+            let socket = cluster.declare(address);
+            cluster.sockets.lock().unwrap().insert(address.to_owned(), socket);
+        }
+        cluster
+    }
+
+    /// Puts a member with a port of its own into discovery.
+    fn declare(&self, address: &str) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        let network = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+        self.discovery.put(Member::new(addr(address), network)).unwrap();
+        socket
     }
 
     /// A builder with a bound port that discovery knows.
@@ -72,12 +102,9 @@ impl Cluster {
 
     /// A member of discovery that does not run: its port is taken, and nobody listens on it.
     pub fn absent(&self, address: &str) -> Absent {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-        socket.bind(&any.into()).unwrap();
+        let known = self.sockets.lock().unwrap().remove(address);
+        let socket = known.unwrap_or_else(|| self.declare(address));
         let network = socket.local_addr().unwrap().as_socket().unwrap().to_string();
-        self.discovery.put(Member::new(addr(address), &network)).unwrap();
         let discovery = self.discovery.clone();
         Absent { address: address.to_owned(), network, discovery, socket }
     }
