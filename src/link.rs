@@ -239,9 +239,10 @@ impl Link {
     }
 
     /// Whether the driver, which wakes at least once a heartbeat while a lane is up, has not for as
-    /// long as a peer waits.
+    /// long as a peer waits. To itself a node is no later than to anybody.
     fn is_frozen(&self, now: Millis) -> bool {
-        now.since(Millis(self.awake.load(Ordering::Relaxed))) >= self.home.dead_ms()
+        let awake = Millis(self.awake.load(Ordering::Relaxed));
+        self.peer != self.home.me && now.since(awake) >= self.home.dead_ms()
     }
 
     /// What went wrong last, in words; empty if nothing did.

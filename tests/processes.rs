@@ -220,6 +220,26 @@ async fn p13_a_peer_that_is_frozen_for_a_second_and_a_half_survives() {
     assert_eq!(pair.me.stats().dialed, 2, "it was given up");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_a_node_that_was_frozen_has_not_given_itself_up() {
+    let members = Members::new();
+    let mut child = run("127.0.0.1:0", &members).await;
+    write(&members, &[(CHILD, child.network.clone())]);
+    child.start_with_heartbeat(Duration::from_millis(100)).await;
+    // Which of its tasks runs first afterwards differs from time to time.
+    for round in 0..10_u64 {
+        let (first, end) = (round * 5_000, (round + 1) * 5_000);
+        child.tell(&format!("send {CHILD} {first} {end}")).await;
+        child.until_handled(usize::try_from(first).unwrap() + 50).await;
+        child.freeze().await;
+        // The fault is a time that passes.
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        child.thaw();
+        child.until_handled(usize::try_from(end).unwrap()).await;
+    }
+    assert!(child.handled().iter().copied().eq(0..50_000), "twice or out of order");
+}
+
 // Two of the same name.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

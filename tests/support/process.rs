@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use seaway::discovery::MembersFile;
-use seaway::{Method, Node, Undeliverable};
+use seaway::{Config, Method, Node, Undeliverable};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
@@ -105,7 +105,12 @@ impl Process {
 
     /// Starts the node; returns its incarnation.
     pub async fn start(&mut self) -> u64 {
-        self.tell("start").await;
+        self.start_with_heartbeat(Config::default().heartbeat).await
+    }
+
+    /// The same with another heartbeat than the default.
+    pub async fn start_with_heartbeat(&mut self, heartbeat: Duration) -> u64 {
+        self.tell(&format!("start {}", heartbeat.as_millis())).await;
         self.word("started").await.parse().unwrap()
     }
 
@@ -191,10 +196,14 @@ async fn live(address: &str) {
     let listener = TcpListener::bind(env::var(LISTEN).unwrap()).unwrap();
     say(&format!("listens {}", listener.local_addr().unwrap()));
     let mut commands = commands();
-    assert_eq!(commands.recv().await.as_deref(), Some("start"));
+    let start = commands.recv().await.unwrap();
+    let mut config = Config::default();
+    config.heartbeat =
+        Duration::from_millis(start.strip_prefix("start ").unwrap().parse().unwrap());
     let discovery = MembersFile::open(env::var(MEMBERS).unwrap());
     let node = Node::builder(address)
         .discovery(discovery)
+        .config(config)
         .listener(listener)
         .on_call(NEVER, |_, _| {
             say("called by its parent");
