@@ -103,11 +103,15 @@ async fn p03_a_bounce_lost_after_its_message_lane_was_settled_counts_as_a_loss()
     assert_eq!((stats.bounced, stats.lost), (0, 5));
 }
 
-/// Sends numbers and cuts what carries them, each time that it stands.
-async fn send_through_cuts(sender: &Node, proxy: &Proxy, cuts: u64) {
+/// Sends numbers and cuts what carries them, each time that it stands;
+/// `is_mixed`: each number with a message that comes back.
+async fn send_through_cuts(sender: &Node, proxy: &Proxy, cuts: u64, is_mixed: bool) {
     let (mut sent, mut cut, mut since) = (0, 0, 0);
     while cut < cuts {
         soon("room", sender.send(addr(TO), &number(sent))).await.unwrap();
+        if is_mixed {
+            soon("room", sender.send(addr(TO), &text("nobody handles it"))).await.unwrap();
+        }
         (sent, since) = (sent + 1, since + 1);
         if since > 200 && (proxy.open(RPC), proxy.open(MESSAGE)) == (1, 1) {
             match cut % 4 {
@@ -124,6 +128,33 @@ async fn send_through_cuts(sender: &Node, proxy: &Proxy, cuts: u64) {
     }
 }
 
+/// What is sent only to bring a connection about.
+const MARK: u64 = 1 << 40;
+
+/// Makes new connections, so that all accounts of older ones are closed, and looks whether they are
+/// right.
+async fn settle(sender: &Node, proxy: &Proxy, inbox: &Recorder<u64>) {
+    let (rpc, message) = (proxy.made(RPC), proxy.made(MESSAGE));
+    proxy.cut(Cut::Fin);
+    soon("new connections", async {
+        for mark in MARK.. {
+            let is_new = proxy.made(RPC) > rpc && proxy.made(MESSAGE) > message;
+            if is_new && inbox.all().last().is_some_and(|last| *last >= MARK) {
+                return;
+            }
+            sender.try_send(addr(TO), &number(mark)).ok();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let ended = || {
+        let stats = sender.stats();
+        inbox.len() as u64 + stats.bounced + stats.lost
+    };
+    until("every message to have an end", || sender.stats().accepted <= ended()).await;
+    assert_eq!(sender.stats().accepted, ended(), "counted twice: {:?}", sender.stats());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p01_p02_p03_across_broken_connections_nothing_is_twice_late_or_unaccounted_for() {
     let cluster = Cluster::new();
@@ -131,19 +162,29 @@ async fn p01_p02_p03_across_broken_connections_nothing_is_twice_late_or_unaccoun
     let (builder, proxy) = cluster.proxied(TO).await;
     let inbox = Recorder::new();
     let receiver = record(builder, &inbox).start().await.unwrap();
-    send_through_cuts(&sender, &proxy, 40).await;
-    until("the account to be settled", || {
-        // It takes a new connection to settle the last one's account.
-        sender.try_send(addr(TO), &number(u64::MAX)).ok();
-        let stats = sender.stats();
-        stats.accepted == inbox.len() as u64 + stats.bounced + stats.lost
-    })
-    .await;
-    let handled: Vec<u64> = inbox.all().into_iter().filter(|n| *n != u64::MAX).collect();
+    send_through_cuts(&sender, &proxy, 40, false).await;
+    settle(&sender, &proxy, &inbox).await;
+    let handled: Vec<u64> = inbox.all().into_iter().filter(|n| *n < MARK).collect();
     assert!(handled.is_sorted_by(|a, b| a < b), "twice or out of order");
     let stats = sender.stats();
     assert!(proxy.made(MESSAGE) >= 40, "cut only {} times", proxy.made(MESSAGE));
     assert_eq!((stats.bounced, receiver.stats().handled), (0, inbox.len() as u64));
     let exactly = losses(&notices.all()).iter().filter_map(|(_, exactly)| *exactly).sum::<u64>();
     assert_eq!(exactly, stats.lost, "{:?}", losses(&notices.all()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p03_across_broken_connections_what_comes_back_is_counted_once() {
+    let cluster = Cluster::new();
+    let (sender, notices) = cluster.sender(FROM).await;
+    let (builder, proxy) = cluster.proxied(TO).await;
+    let inbox = Recorder::new();
+    let _receiver = record(builder, &inbox).start().await.unwrap();
+    send_through_cuts(&sender, &proxy, 40, true).await;
+    settle(&sender, &proxy, &inbox).await;
+    let told = notices.all();
+    let came_back = told.len() - losses(&told).len();
+    let stats = sender.stats();
+    assert!(stats.bounced > 1_000, "only {} came back", stats.bounced);
+    assert_eq!(came_back as u64, stats.bounced);
 }
