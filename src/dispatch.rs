@@ -177,16 +177,18 @@ impl RpcLane {
         if !is_answer_to(&link.home, header) {
             return Ok(());
         }
-        match bounce.kind {
+        let lane = match bounce.kind {
             Kind::Request if header.id != 0 => {
                 let outcome = Outcome::Refused { reason: bounce.reason, hop: bounce.hop };
                 self.complete(header, outcome);
                 return Ok(());
             }
-            Kind::Request => link.rpc().on_bounce(),
-            _ => link.message().on_bounce(),
+            Kind::Request => link.rpc(),
+            _ => link.message(),
+        };
+        if lane.on_bounce(self.session.id) {
+            self.notices.on_bounce(header.from, header.id, &bounce);
         }
-        self.notices.on_bounce(header.from, header.id, &bounce);
         Ok(())
     }
 }

@@ -379,10 +379,13 @@ pub(crate) fn bounce(
     bounced: Bounced,
     reason: Reason,
 ) -> Result<(), PutError> {
+    let link = &session.link;
+    // If it ends before the bounce is put, the bounce must not go out on the next one: the sender
+    // has then counted the frame as lost.
+    let only_session = link.rpc().session().map(|session| session.id);
     if !session.count_bounced() {
         return Ok(());
     }
-    let link = &session.link;
     let Bounced { kind, id, subject, seq } = bounced;
     let body = Bounce { reason, kind, hop: link.home.me, subject, seq };
     let mut header = link.header(Kind::Bounce, id);
@@ -395,10 +398,12 @@ pub(crate) fn bounce(
         deadline: Millis::NEVER,
         extension_len: 0,
         body_len: bytes.len(),
-        only_session: None,
+        only_session,
     };
-    link.rpc().put(put, |out| out.extend_from_slice(&bytes))?;
-    Ok(())
+    match link.rpc().put(put, |out| out.extend_from_slice(&bytes)) {
+        Ok(_) | Err(PutError::Over) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn failure(status: &Status) -> Failure {

@@ -42,6 +42,8 @@ struct Queue {
     session: Option<Arc<Session>>,
     /// Final counts of the last session that the peer knows of, for the next handshake.
     last: Counts,
+    /// The rpc session whose bounces count: those that come when it is over are counted as lost.
+    bounces_from: Option<u64>,
     is_writer_idle: bool,
     /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
     /// frame by frame.
@@ -88,6 +90,7 @@ impl Lane {
                 account: Account::default(),
                 session: None,
                 last: Counts::default(),
+                bounces_from: None,
                 is_writer_idle: false,
                 is_congested: false,
                 closed: None,
@@ -181,13 +184,27 @@ impl Lane {
         self.queue.lock().account.on_told(counts);
     }
 
-    /// A one-way frame of this lane came back.
-    pub(crate) fn on_bounce(&self) {
-        self.queue.lock().account.on_bounce();
+    /// A one-way frame of this lane came back on an rpc session; `false` if that is over, and the
+    /// frame counted as lost with it.
+    #[must_use]
+    pub(crate) fn on_bounce(&self, rpc_session: u64) -> bool {
+        let mut queue = self.queue.lock();
+        let counts = queue.bounces_from == Some(rpc_session);
+        if counts {
+            queue.account.on_bounce();
+        }
+        counts
+    }
+
+    /// An rpc session begins: bounces come on it.
+    pub(super) fn on_bounces_begin(&self, rpc_session: u64) {
+        self.queue.lock().bounces_from = Some(rpc_session);
     }
 
     pub(super) fn on_bounces_gone(&self) -> Option<Loss> {
-        self.queue.lock().account.on_bounces_gone()
+        let mut queue = self.queue.lock();
+        queue.bounces_from = None;
+        queue.account.on_bounces_gone()
     }
 
     pub(super) fn on_reborn(&self) {
@@ -302,7 +319,7 @@ impl Lane {
         (handed, loss)
     }
 
-    pub(super) fn session(&self) -> Option<Arc<Session>> {
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
         self.queue.lock().session.clone()
     }
 
