@@ -186,7 +186,7 @@ impl RpcLane {
             Kind::Request => link.rpc(),
             _ => link.message(),
         };
-        if lane.on_bounce(self.session.id) {
+        if lane.on_bounce(bounce.session) {
             self.notices.on_bounce(header.from, header.id, &bounce);
         }
         Ok(())

@@ -380,14 +380,11 @@ pub(crate) fn bounce(
     reason: Reason,
 ) -> Result<(), PutError> {
     let link = &session.link;
-    // If it ends before the bounce is put, the bounce must not go out on the next one: the sender
-    // has then counted the frame as lost.
-    let only_session = link.rpc().session().map(|session| session.id);
     if !session.count_bounced() {
         return Ok(());
     }
     let Bounced { kind, id, subject, seq } = bounced;
-    let body = Bounce { reason, kind, hop: link.home.me, subject, seq };
+    let body = Bounce { reason, kind, hop: link.home.me, subject, seq, session: session.id };
     let mut header = link.header(Kind::Bounce, id);
     header.incarnation = session.incarnation;
     let mut bytes = Vec::with_capacity(HEADER_LEN);
@@ -398,12 +395,10 @@ pub(crate) fn bounce(
         deadline: Millis::NEVER,
         extension_len: 0,
         body_len: bytes.len(),
-        only_session,
+        only_session: None,
     };
-    match link.rpc().put(put, |out| out.extend_from_slice(&bytes)) {
-        Ok(_) | Err(PutError::Over) => Ok(()),
-        Err(error) => Err(error),
-    }
+    link.rpc().put(put, |out| out.extend_from_slice(&bytes))?;
+    Ok(())
 }
 
 fn failure(status: &Status) -> Failure {

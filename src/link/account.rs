@@ -35,8 +35,16 @@ pub(crate) struct Account {
     current: Option<Session>,
     /// The last session that broke, until the receiver's final counts are known.
     broken: Option<Broken>,
-    /// Bounces of settled sessions that are still on their way.
-    awaited: u64,
+    /// Settled sessions of which bounces are still on their way. The next rpc session is without
+    /// any, so these are few.
+    awaited: Vec<Awaited>,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    session: u64,
+    /// Above 0.
+    bounces: u64,
 }
 
 #[derive(Debug)]
@@ -80,19 +88,29 @@ impl Account {
         self.current.as_ref().is_none_or(is_settled)
     }
 
-    /// A bounce of one of this lane's frames arrived.
-    pub(crate) fn on_bounce(&mut self) {
-        // Bounces come in the order of the frames, so older sessions' come first.
-        if self.awaited > 0 {
-            self.awaited -= 1;
-        } else if let Some(broken) = &mut self.broken
+    /// A bounce of a frame of this session arrived. `false` if it comes too late: what it tells of
+    /// is counted as lost.
+    #[must_use]
+    pub(crate) fn on_bounce(&mut self, session: u64) -> bool {
+        if let Some(current) = &mut self.current
+            && current.told.session == session
+        {
+            current.bounces += 1;
+            return true;
+        }
+        if let Some(broken) = &mut self.broken
+            && broken.session == session
             && broken.may_bounce
-            && self.current.is_none()
         {
             broken.bounces += 1;
-        } else if let Some(current) = &mut self.current {
-            current.bounces += 1;
+            return true;
         }
+        let awaited = self.awaited.iter_mut().find(|awaited| awaited.session == session);
+        let is_awaited = awaited.map(|awaited| {
+            awaited.bounces -= 1;
+        });
+        self.awaited.retain(|awaited| awaited.bounces > 0);
+        is_awaited.is_some()
     }
 
     /// The session is over; `handed` one-way frames of it went to the kernel.
@@ -112,7 +130,7 @@ impl Account {
         if let Some(broken) = &mut self.broken {
             broken.may_bounce = false;
         }
-        let awaited = std::mem::take(&mut self.awaited);
+        let awaited = self.awaited.drain(..).map(|awaited| awaited.bounces).sum();
         (awaited > 0).then_some(Loss { at_most: awaited, exactly: Some(awaited), instead_of: 0 })
     }
 
@@ -130,7 +148,10 @@ impl Account {
         // A peer may tell what it likes, but nobody sends back more than came.
         let bounced = counts.bounced.min(broken.handed);
         let arrived = if broken.may_bounce {
-            self.awaited += bounced.saturating_sub(broken.bounces);
+            let bounces = bounced.saturating_sub(broken.bounces);
+            if bounces > 0 {
+                self.awaited.push(Awaited { session: broken.session, bounces });
+            }
             bounced.max(broken.bounces)
         } else {
             broken.bounces
@@ -143,7 +164,7 @@ impl Account {
     /// The peer has restarted: nobody can settle what is open.
     pub(crate) fn forget(&mut self) {
         self.broken = None;
-        self.awaited = 0;
+        self.awaited.clear();
     }
 }
 

@@ -42,8 +42,6 @@ struct Queue {
     session: Option<Arc<Session>>,
     /// Final counts of the last session that the peer knows of, for the next handshake.
     last: Counts,
-    /// The rpc session whose bounces count: those that come when it is over are counted as lost.
-    bounces_from: Option<u64>,
     is_writer_idle: bool,
     /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
     /// frame by frame.
@@ -90,7 +88,6 @@ impl Lane {
                 account: Account::default(),
                 session: None,
                 last: Counts::default(),
-                bounces_from: None,
                 is_writer_idle: false,
                 is_congested: false,
                 closed: None,
@@ -184,26 +181,14 @@ impl Lane {
         self.queue.lock().account.on_told(counts);
     }
 
-    /// A one-way frame of this lane came back on an rpc session; `false` if that is over, and the
-    /// frame counted as lost with it.
+    /// A one-way frame of this session came back; `false` if it is counted as lost already.
     #[must_use]
-    pub(crate) fn on_bounce(&self, rpc_session: u64) -> bool {
-        let mut queue = self.queue.lock();
-        let counts = queue.bounces_from == Some(rpc_session);
-        if counts {
-            queue.account.on_bounce();
-        }
-        counts
-    }
-
-    /// An rpc session begins: bounces come on it.
-    pub(super) fn on_bounces_begin(&self, rpc_session: u64) {
-        self.queue.lock().bounces_from = Some(rpc_session);
+    pub(crate) fn on_bounce(&self, session: u64) -> bool {
+        self.queue.lock().account.on_bounce(session)
     }
 
     pub(super) fn on_bounces_gone(&self) -> Option<Loss> {
         let mut queue = self.queue.lock();
-        queue.bounces_from = None;
         queue.account.on_bounces_gone()
     }
 

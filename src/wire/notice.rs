@@ -59,7 +59,7 @@ impl Pulse {
 
 /// Body of a bounce; the frame's id is that of the frame sent back.
 ///
-/// `reason u8, kind u8, hop u32, subject u64, seq u32`.
+/// `reason u8, kind u8, hop u32, subject u64, seq u32, session u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounce {
     pub(crate) reason: Reason,
@@ -71,6 +71,9 @@ pub(crate) struct Bounce {
     pub(crate) subject: u64,
     /// Its sequence number, if it was relayed.
     pub(crate) seq: u32,
+    /// The session on which it came, if it was not: so that it is counted there, however late the
+    /// bounce is.
+    pub(crate) session: u64,
 }
 
 impl Bounce {
@@ -80,13 +83,15 @@ impl Bounce {
         out.put_u32(self.hop.bits());
         out.put_u64(self.subject);
         out.put_u32(self.seq);
+        out.put_u64(self.session);
     }
 
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let (&[reason, kind], rest) = body.split_first_chunk()?;
         let (hop, rest) = addr(rest)?;
         let (subject, rest) = number(rest)?;
-        let (&seq, _) = rest.split_first_chunk()?;
+        let (&seq, rest) = rest.split_first_chunk()?;
+        let (session, _) = number(rest)?;
         let kind = Kind::from_byte(kind)?;
         let reason = Reason::from_byte(reason);
         let seq = u32::from_be_bytes(seq);
@@ -96,6 +101,7 @@ impl Bounce {
             hop,
             subject,
             seq,
+            session,
         })
     }
 }

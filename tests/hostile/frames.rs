@@ -174,7 +174,7 @@ async fn p19_a_malformed_bounce_closes_the_lane() {
     let good = |raw: &Raw| {
         let mut body = vec![reason::EXPIRED, kind::MESSAGE];
         body.extend(raw.node.to_be_bytes());
-        body.extend([0; 12]);
+        body.extend([0; 20]);
         body
     };
     let mut raw = rpc(&scene).await;
@@ -182,7 +182,7 @@ async fn p19_a_malformed_bounce_closes_the_lane() {
     raw.send(&bounce).await;
     assert!(soon("a pong", raw.is_live()).await, "a good one closed the lane");
     let changes: [fn(&mut Vec<u8>); 3] =
-        [|body| body.truncate(17), |body| body[1] = kind::REPLY, |body| body[2..6].fill(0)];
+        [|body| body.truncate(25), |body| body[1] = kind::REPLY, |body| body[2..6].fill(0)];
     for change in changes {
         let mut body = good(&raw);
         change(&mut body);
@@ -234,7 +234,7 @@ async fn p07_a_reply_that_is_not_for_this_call_never_completes_it() {
     let forged = raw.answer(kind::REPLY, request.id, b"\0\x0a\x06forged");
     let refusal = [reason::UNIMPLEMENTED, 1, 0, 0];
     let mut bounce = vec![reason::EXPIRED, kind::REQUEST];
-    bounce.extend([&raw.peer.address.to_be_bytes()[..], &[0; 12]].concat());
+    bounce.extend([&raw.peer.address.to_be_bytes()[..], &[0; 20]].concat());
     let strays = [
         Frame { incarnation: raw.node_incarnation + 1, ..forged.clone() },
         Frame { incarnation: raw.node_incarnation - 1, ..forged.clone() },

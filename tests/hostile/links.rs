@@ -7,7 +7,7 @@ use seaway::{CallError, Doubt};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
-use crate::raw::{MESSAGE, Peer, RPC, kind};
+use crate::raw::{MESSAGE, Peer, RPC, kind, reason};
 use crate::support::{ECHO, Text, addr, soon, text};
 use crate::{FRIEND, NODE, PEER, Scene, config};
 
@@ -130,4 +130,39 @@ async fn p08_a_flood_of_pings_from_a_peer_that_reads_nothing_ends_its_link_and_n
     let dialed = friend.stats().dialed;
     scene.friend_calls(&friend).await;
     assert_eq!(friend.stats().dialed, dialed, "the friend's link was lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p11_a_finished_reply_that_finds_no_room_waits_and_holds_its_permit() {
+    const REQUESTS: u64 = 400;
+    const PLACES: usize = 60;
+    let narrow = config(|config| {
+        config.outbox_bytes_max = 1 << 20;
+        config.requests_max = PLACES;
+    });
+    let scene = Scene::with(|builder| builder.config(narrow)).await;
+    let mut raw = Peer::new(PEER).dial(scene.at(), NODE, RPC).await.unwrap();
+    // A text of 64 KiB: tag, length 65,536, bytes. All replies are far more than the outbox and the
+    // system's buffers take.
+    let message = [&[0x0a, 0x80, 0x80, 0x04][..], &vec![b'x'; 65_536]].concat();
+    for id in 1..=REQUESTS {
+        let request = raw.request(id, ECHO.name(), &message);
+        raw.send(&request).await;
+    }
+    // It has taken nothing so far; now it takes all.
+    let (mut echoed, mut refused) = (0, 0);
+    for _ in 0..REQUESTS {
+        let reply = soon("a reply", raw.expect(kind::REPLY)).await;
+        match reply.body[0] {
+            0 => {
+                assert_eq!(reply.body[1..], message[..]);
+                echoed += 1;
+            }
+            status => {
+                assert_eq!((status, reply.failure().1), (reason::BUSY, 1));
+                refused += 1;
+            }
+        }
+    }
+    assert!(echoed > PLACES && refused > 0, "{echoed} echoed, {refused} refused");
 }

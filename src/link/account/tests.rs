@@ -11,10 +11,11 @@ fn p03_a_broken_session_has_a_bound_and_then_an_exact_number() {
     let mut account = Account::default();
     account.begin(7);
     account.on_told(counts(7, 40, 1));
-    account.on_bounce();
+    assert!(account.on_bounce(7));
     assert_eq!(account.end(100), Some(Loss::bound(59)));
     assert_eq!(account.unsettled(), 7);
     account.on_bounces_gone();
+    assert!(!account.on_bounce(7), "it is counted as lost");
     let loss = account.settle(counts(7, 90, 2));
     // 100 handed, 90 handled, 1 bounce arrived; the second bounce is itself lost.
     assert_eq!(loss, Some(Loss { at_most: 59, exactly: Some(9), instead_of: 59 }));
@@ -29,9 +30,10 @@ fn p03_a_bounce_that_may_still_come_is_no_loss_until_its_lane_is_gone() {
     let settled = Loss { at_most: 10, exactly: Some(1), instead_of: 10 };
     assert_eq!(account.settle(counts(7, 6, 3)), Some(settled));
     account.begin(8);
-    account.on_bounce();
+    assert!(account.on_bounce(7));
     let lost = Loss { at_most: 2, exactly: Some(2), instead_of: 0 };
     assert_eq!(account.on_bounces_gone(), Some(lost), "one of three came");
+    assert!(!account.on_bounce(7), "it is counted as lost");
 }
 
 #[test]

@@ -62,11 +62,6 @@ impl Driver {
         for unsent in too_large {
             upper.on_unsent(&self.link, unsent, Reason::TooLarge);
         }
-        if lane == LaneId::Rpc {
-            for lane in LANES {
-                self.link.lane(lane).on_bounces_begin(session.id);
-            }
-        }
         let tasks = &self.link.home.tasks;
         let (reading, writing) = (Arc::clone(&session), Arc::clone(&session));
         tasks.spawn(async move {

@@ -36,9 +36,10 @@ proptest! {
     #[test]
     fn a_bounce_is_read_as_it_was_written(
         reason: u8, is_message: bool, hop in addrs(), subject: u64, seq: u32,
+        session: u64,
     ) {
         let kind = if is_message { Kind::Message } else { Kind::Request };
-        let bounce = Bounce { reason: Reason::from_byte(reason), kind, hop, subject, seq };
+        let bounce = Bounce { reason: Reason::from_byte(reason), kind, hop, subject, seq, session };
         check(&written(|out| bounce.put(out)), &bounce, Bounce::read);
     }
 
@@ -65,7 +66,7 @@ proptest! {
 #[test]
 fn nothing_but_a_message_or_a_request_can_bounce() {
     for byte in 0..=255 {
-        let bounce = [&[1, byte][..], &addr(1).bits().to_be_bytes(), &[0; 12]].concat();
+        let bounce = [&[1, byte][..], &addr(1).bits().to_be_bytes(), &[0; 20]].concat();
         assert_eq!(Bounce::read(&bounce).is_some(), matches!(byte, 1 | 2), "kind {byte}");
     }
 }

@@ -188,7 +188,8 @@ fn refused(reason: Reason) -> Whole {
 
 fn bounce(reason: Reason, kind: Kind, hop: &str, subject: u64, seq: u32) -> Whole {
     let id = if kind == Kind::Message { subject } else { 0 };
-    let body = Bounce { reason, kind, hop: addr(hop), subject, seq };
+    let session = if seq == 0 { 0x77 } else { 0 };
+    let body = Bounce { reason, kind, hop: addr(hop), subject, seq, session };
     Whole::answer(Kind::Bounce, id, Body::Bounce(body))
 }
 

@@ -32,6 +32,7 @@ pub mod kind {
 }
 
 pub mod reason {
+    pub const BUSY: u8 = 2;
     pub const EXPIRED: u8 = 1;
     pub const UNKNOWN_MESSAGE: u8 = 5;
     pub const UNIMPLEMENTED: u8 = 6;

@@ -109,8 +109,8 @@ impl Model {
             }
             Op::Arrive => match self.rpc_lane.pop_front() {
                 Some(OnRpc::Bounce { session }) => {
-                    self.truth.entry(session).or_default().bounces_arrived += 1;
-                    self.account.on_bounce();
+                    let counts = self.account.on_bounce(session);
+                    self.truth.entry(session).or_default().bounces_arrived += u64::from(counts);
                 }
                 Some(OnRpc::Told(counts)) => self.account.on_told(counts),
                 None => {}
