@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -102,8 +101,11 @@ impl Node {
         self.inner.local_addr
     }
 
-    /// Calls a method: a [`Request`] to be awaited. Generated code has a function for each method
-    /// that does this.
+    /// Calls a method: a [`Request`] to be awaited.
+    ///
+    /// A call to a member that cannot be reached waits for it until its deadline,
+    /// [`crate::Config::call_timeout`] (5 s) unless [`Request::within`] says less, and then ends as
+    /// [`crate::CallError::NotSent`] with what went wrong last.
     pub fn call<Q, R>(
         &self,
         to: impl Into<Target>,
@@ -160,7 +162,7 @@ impl Node {
         &self,
         to: LogicalAddr,
         id: MessageId,
-        bytes: &Bytes,
+        bytes: &[u8],
     ) -> Result<(), SendError> {
         self.check_sending(to)?;
         self.inner.sender.send(to, id, &Raw(bytes)).await
@@ -175,7 +177,7 @@ impl Node {
         &self,
         to: LogicalAddr,
         id: MessageId,
-        bytes: &Bytes,
+        bytes: &[u8],
     ) -> Result<(), SendError> {
         self.check_sending(to)?;
         self.inner.sender.try_send(to, id, &Raw(bytes))

@@ -319,11 +319,11 @@ impl Driver {
                 self.return_unsent(unsent, Reason::Expired);
             }
         }
+        self.drop_lost_newcomers();
         let demand = LANES.map(|lane| self.link.lane(lane).has_waiting());
         let actions = self.machine.on_timer(now, self.signs(), demand);
         self.perform(actions).await;
         self.tell_news(now);
-        self.drop_lost_newcomers();
     }
 
     /// Lets the peer know how far we are with its frames, once a heartbeat, also while other

@@ -387,6 +387,13 @@ impl fmt::Debug for Builder {
     }
 }
 
+fn clash(id: u64, first: &str, second: &str) -> String {
+    if first == second {
+        return format!("{first} has two handlers: remove one");
+    }
+    format!("{first} and {second} have the same id {id:#x}: rename one, or give it another id")
+}
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -398,7 +405,7 @@ pub enum StartError {
     #[error("config: {0}")]
     Config(String),
     /// Two handlers are for the same method or message, or their names have the same hash.
-    #[error("{first} and {second} have the same id {id:#x}: register one, or give one another id")]
+    #[error("{}", clash(*id, first, second))]
     Clash {
         /// The id.
         id: u64,
