@@ -84,7 +84,8 @@ impl Account {
 
     /// Whether the receiver has told of all `handed` one-way frames of the session.
     pub(crate) fn is_settled(&self, handed: u64) -> bool {
-        let is_settled = |current: &Session| handed <= current.told.handled + current.bounces;
+        let is_settled =
+            |current: &Session| handed <= current.told.handled.saturating_add(current.bounces);
         self.current.as_ref().is_none_or(is_settled)
     }
 

@@ -62,3 +62,14 @@ fn a_session_of_which_all_was_handled_is_no_loss() {
     assert_eq!(account.end(10), None);
     assert_eq!(account.settle(counts(1, 10, 0)), None);
 }
+
+#[test]
+fn p19_no_count_of_a_peer_overflows() {
+    let mut account = Account::default();
+    account.begin(7);
+    account.on_told(counts(7, u64::MAX, u64::MAX));
+    assert!(account.on_bounce(7));
+    assert!(account.is_settled(1));
+    assert_eq!(account.end(1), None);
+    assert_eq!(account.settle(counts(7, u64::MAX, u64::MAX)), None);
+}
