@@ -50,6 +50,47 @@ impl Future for DoneThenPanic {
     }
 }
 
+/// A message that does not let itself be encoded.
+#[derive(Clone, Debug, Default)]
+struct Unwritable;
+
+impl prost::Message for Unwritable {
+    fn encode_raw(&self, out: &mut impl bytes::BufMut) {
+        out.put_u8(0xff);
+        panic_on_purpose();
+    }
+
+    fn merge_field(
+        &mut self,
+        _: u32,
+        _: prost::encoding::WireType,
+        _: &mut impl bytes::Buf,
+        _: prost::encoding::DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        1
+    }
+
+    fn clear(&mut self) {}
+}
+
+const UNWRITABLE: seaway::Method<Unwritable, Text> = seaway::Method::new("test.Echo/Unwritable");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_request_that_panics_when_encoded_fails_its_own_call_only() {
+    let cluster = Cluster::new();
+    let (caller, _callee) = (cluster.node("1.1.1").await, cluster.echo("1.1.2").await);
+    let node = caller.clone();
+    let panics =
+        tokio::spawn(async move { node.call(addr("1.1.2"), UNWRITABLE, Unwritable).await });
+    assert!(soon("the panic", panics).await.unwrap_err().is_panic());
+    let reply = soon("the reply", caller.call(addr("1.1.2"), ECHO, text("a"))).await;
+    assert_eq!(reply.unwrap(), text("a"));
+}
+
 type Boxed = Pin<Box<dyn Future<Output = Result<Text, Status>> + Send>>;
 
 /// Panics where the request says.

@@ -115,10 +115,11 @@ impl Lane {
         prepare: impl FnOnce(u64) -> Result<(u64, T), PutError>,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<T, PutError> {
+        // Goes after the lock should `body` panic: what it leaves behind may need the lane.
+        let prepared;
         let mut queue = self.queue.lock();
         queue.check(&put)?;
-        let (id, prepared) = prepare(queue.outbox.next_position())?;
-        put.header.id = id;
+        (put.header.id, prepared) = prepare(queue.outbox.next_position())?;
         let Put { class, header, deadline, extension_len, body_len, .. } = put;
         queue.outbox.put(class, header, deadline, (extension_len, body_len), body)?;
         self.wake(queue);
@@ -325,8 +326,11 @@ impl Lane {
 
     /// Takes all that waits; what has expired meanwhile goes to `expired`.
     pub(super) fn take(&self, now: Millis, batch: &mut Batch, expired: &mut Vec<Unsent>) {
-        self.queue.lock().outbox.take(now, batch, expired);
         self.moved.store(now.0, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.outbox.take(now, batch, expired);
+        // What had expired or was taken back is gone now, and perhaps nothing is left to write.
+        self.relieve(queue);
     }
 
     /// The writer has moved; `left` bytes of its batch are still to be written.
@@ -380,3 +384,6 @@ impl From<Rejected> for PutError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,13 +104,14 @@ impl Outbox {
         let len = HEADER_LEN + extension + body_len;
         self.check(class, len)?;
         let position = self.next_position();
-        let buffer = &mut self.fresh.buffer;
-        let start = buffer.len();
+        let start = self.fresh.buffer.len();
+        let mut frame = Unsealed { buffer: &mut self.fresh.buffer, start };
         header.time_left = queued::deadline(deadline);
-        buffer.reserve(len);
-        header.put(buffer);
-        body(buffer);
-        Header::seal(buffer, start, extension);
+        frame.buffer.reserve(len);
+        header.put(frame.buffer);
+        body(frame.buffer);
+        Header::seal(frame.buffer, start, extension);
+        frame.start = frame.buffer.len();
         self.earliest = self.earliest.min(deadline);
         Ok(position)
     }
@@ -295,6 +296,18 @@ impl Outbox {
         let slack = self.bounds.bytes_max / 2;
         self.returned.retain(slack, &mut keep);
         self.fresh.retain(slack, &mut keep);
+    }
+}
+
+/// A frame that is being put; gone again if whoever writes its body panics.
+struct Unsealed<'a> {
+    buffer: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl Drop for Unsealed<'_> {
+    fn drop(&mut self) {
+        self.buffer.truncate(self.start);
     }
 }
 
