@@ -95,7 +95,7 @@ impl Link {
             home,
         });
         let task = driver::run(Arc::clone(&link), inbox);
-        link.home.tasks.spawn(task);
+        link.home.tasks.spawn_on(task, &link.home.runtime);
         link
     }
 
@@ -201,6 +201,23 @@ impl Link {
         }
         session.finishing.cancel();
         session.ended.cancelled().await;
+    }
+
+    /// Ends all sessions and all that waits, in the place of a driver that is gone.
+    pub(crate) fn abandon(&self, upper: &dyn Upper) {
+        for lane in &self.lanes {
+            if let Some(session) = lane.session() {
+                // What its writer had taken went with it: it may have been sent.
+                let (_, loss) = lane.end(session.close(), &mut outbox::Batch::default());
+                if let Some(loss) = loss {
+                    upper.on_loss(self, loss);
+                }
+            }
+            for unsent in lane.drain(Some(Reason::Draining)) {
+                upper.on_unsent(self, unsent, Reason::Draining);
+            }
+        }
+        upper.on_calls_cut(self, u64::MAX);
     }
 
     /// Whether nothing waits to be written, on any lane; what waits for a connection counts.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,8 @@ pub(crate) struct Home {
     /// Whether handshakes prove a cluster key; without one, only loopback is spoken to.
     pub(crate) has_key: bool,
     pub(crate) counters: Counters,
+    /// The runtime that the node was started on; whoever uses it may be on another, or on none.
+    pub(crate) runtime: Handle,
     /// All tasks of the node; it has stopped when they have ended.
     pub(crate) tasks: TaskTracker,
     /// The node stops: every task ends.
@@ -66,6 +69,7 @@ impl Home {
             config,
             has_key: !keys.is_empty(),
             counters: Counters::default(),
+            runtime: Handle::current(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             is_draining: AtomicBool::new(false),

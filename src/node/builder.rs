@@ -358,10 +358,10 @@ fn run(node: &Node, listener: TcpListener, membership: Membership) {
     });
     home.tasks.spawn(membership.follow(Arc::clone(inner)));
     home.tasks.spawn(membership::keep_announcing(Arc::clone(inner)));
-    let inner = Arc::clone(inner);
+    let last = stop::Last(Arc::clone(inner));
     tokio::spawn(async move {
-        inner.home.stop.cancelled().await;
-        stop::finish(&inner).await;
+        last.0.home.stop.cancelled().await;
+        stop::finish(&last.0).await;
     });
     if cfg!(panic = "abort") {
         tracing::warn!(node = %home.me, "built with panic = \"abort\": a handler that panics ends the process");

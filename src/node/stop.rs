@@ -100,20 +100,28 @@ fn renew_links(inner: &Inner) {
 pub(super) fn begin(inner: &Arc<Inner>, cause: StopCause) {
     tracing::warn!(node = %inner.home.me, %cause, "node stops by itself");
     let within = inner.home.config.stop_timeout;
+    let runtime = inner.home.runtime.clone();
     let inner = Arc::clone(inner);
-    tokio::spawn(async move { shutdown(inner, cause, within).await });
+    runtime.spawn(async move { shutdown(inner, cause, within).await });
 }
 
 /// See [`super::Node::shutdown`].
 pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Duration) -> Report {
     // In a task, so that dropping the caller's future does not leave it half done.
-    let task = tokio::spawn(async move {
+    let runtime = inner.home.runtime.clone();
+    let task = runtime.spawn(async move {
         let is_first = inner.stopping.send_if_modified(|stopping| {
             let is_first = stopping.is_none();
             stopping.get_or_insert(cause);
             is_first
         });
-        let report = if is_first { drain(&inner, within).await } else { Report::default() };
+        let report = if is_first {
+            drain(&inner, within).await
+        } else {
+            // Whoever came first is at it; this one only may have less patience.
+            drop(timeout(within, inner.home.stop.cancelled()).await);
+            Report::default()
+        };
         inner.home.stop.cancel();
         inner.stopped.cancelled().await;
         report
@@ -189,4 +197,23 @@ pub(super) async fn finish(inner: &Inner) {
     inner.router.forget_all();
     tracing::info!(node = %home.me, "node stopped");
     inner.stopped.cancel();
+}
+
+/// Ends with the node, or with its runtime, which drops tasks where they are: then nobody is left
+/// to end what waits, so that is done here.
+pub(super) struct Last(pub(super) Arc<Inner>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let inner = &self.0;
+        if inner.stopped.is_cancelled() {
+            return;
+        }
+        inner.home.stop.cancel();
+        for link in inner.router.links() {
+            link.abandon(&*inner.dispatch);
+        }
+        inner.router.forget_all();
+        inner.stopped.cancel();
+    }
 }

@@ -1,0 +1,131 @@
+//! How nodes end, and that it does not matter on which runtime they are used.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seaway::{Node, Reason};
+use support::{Cluster, ECHO, addr, not_sent, soon, text, until};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+#[tokio::test]
+async fn p16_a_second_shutdown_does_not_cut_the_first_short() {
+    let cluster = Cluster::new();
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, ends) = (Arc::clone(&begun), Arc::clone(&end));
+    let callee = cluster
+        .builder("1.1.1")
+        .on_call(ECHO, move |_, request| {
+            let (begins, ends) = (Arc::clone(&begins), Arc::clone(&ends));
+            async move {
+                begins.notify_one();
+                ends.notified().await;
+                Ok(request)
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let caller = cluster.node("1.1.2").await;
+    let call = tokio::spawn(caller.call(addr("1.1.1"), ECHO, text("a")).detached());
+    soon("the handler", begun.notified()).await;
+    let node = callee.clone();
+    let first = tokio::spawn(async move { node.shutdown(LONG).await });
+    until("the first shutdown", || callee.try_send(addr("1.1.2"), &text("a")).is_err()).await;
+    let node = callee.clone();
+    let second = tokio::spawn(async move { node.shutdown(LONG).await });
+    // What cuts the first one short has run by then, and shows as the end of the call.
+    let mut call = call;
+    let cut = tokio::time::timeout(Duration::from_millis(300), &mut call).await;
+    assert!(cut.is_err(), "the call was cut: {cut:?}");
+    end.notify_one();
+    soon("the reply", call).await.unwrap().unwrap();
+    assert!(soon("the first", first).await.unwrap().is_clean());
+    soon("the second", second).await.unwrap();
+}
+
+#[tokio::test]
+async fn p16_a_second_shutdown_with_less_time_ends_the_first() {
+    let cluster = Cluster::new();
+    let begun = Arc::new(Notify::new());
+    let begins = Arc::clone(&begun);
+    let callee = cluster
+        .builder("1.1.1")
+        .on_call(ECHO, move |_, _| {
+            begins.notify_one();
+            std::future::pending()
+        })
+        .start()
+        .await
+        .unwrap();
+    let caller = cluster.node("1.1.2").await;
+    let call = caller.call(addr("1.1.1"), ECHO, text("a")).within(6 * LONG).detached();
+    let call = tokio::spawn(call);
+    soon("the handler", begun.notified()).await;
+    let node = callee.clone();
+    let first = tokio::spawn(async move { node.shutdown(6 * LONG).await });
+    until("the first shutdown", || callee.try_send(addr("1.1.2"), &text("a")).is_err()).await;
+    soon("the second", callee.shutdown(Duration::ZERO)).await;
+    soon("the first", first).await.unwrap();
+    soon("the call", call).await.unwrap().unwrap_err();
+}
+
+/// What is on a runtime, with two nodes, of which the second echoes.
+fn pair(home: &Runtime) -> (Cluster, Node, Node) {
+    home.block_on(async {
+        let cluster = Cluster::new();
+        let (first, second) = (cluster.node("1.1.1").await, cluster.echo("1.1.2").await);
+        (cluster, first, second)
+    })
+}
+
+#[test]
+fn p14_a_link_outlives_the_runtime_that_used_it_first() {
+    let (home, other) = (runtime(), runtime());
+    let (_cluster, caller, _callee) = pair(&home);
+    let call = || async { caller.call(addr("1.1.2"), ECHO, text("a")).await };
+    other.block_on(call()).unwrap();
+    other.shutdown_background();
+    home.block_on(async { soon("the reply", call()).await }).unwrap();
+}
+
+#[test]
+fn p12_a_message_may_be_sent_from_outside_any_runtime() {
+    let home = runtime();
+    let (_cluster, sender, _receiver) = pair(&home);
+    sender.try_send(addr("1.1.2"), &text("a")).unwrap();
+    // Nobody handles it, so it comes back.
+    home.block_on(until("the bounce", || sender.stats().bounced == 1));
+}
+
+#[test]
+fn p05_a_call_under_way_ends_when_the_runtime_of_its_node_goes() {
+    let (home, other) = (runtime(), runtime());
+    let (cluster, caller, _) = pair(&home);
+    let _absent = cluster.absent("1.2.1");
+    let call = caller.call(addr("1.2.1"), ECHO, text("a")).detached();
+    let call = other.spawn(call);
+    other.block_on(until("the call", || caller.stats().calls == 1));
+    home.shutdown_background();
+    other.block_on(async { soon("the end of the call", call).await }).unwrap().unwrap_err();
+}
+
+#[test]
+fn p05_a_call_fails_at_once_when_the_runtime_of_its_node_is_gone() {
+    let (home, other) = (runtime(), runtime());
+    let (_cluster, caller, _callee) = pair(&home);
+    let call = || async { soon("the call", caller.call(addr("1.1.2"), ECHO, text("a"))).await };
+    other.block_on(call()).unwrap();
+    home.shutdown_timeout(LONG);
+    assert_eq!(not_sent(other.block_on(call())).0, Reason::Draining);
+    other.block_on(async { soon("the shutdown", caller.shutdown(6 * LONG)).await });
+}
