@@ -389,7 +389,7 @@ impl fmt::Debug for Builder {
 
 fn clash(id: u64, first: &str, second: &str) -> String {
     if first == second {
-        return format!("{first} has two handlers: remove one");
+        return format!("{first} and {second} are the same, and each has a handler: remove one");
     }
     format!("{first} and {second} have the same id {id:#x}: rename one, or give it another id")
 }
