@@ -115,7 +115,8 @@ async fn p09_send_to_a_peer_that_handles_nothing_fails_at_its_deadline_with_full
     let outcome = soon("the send", sender.send_bytes(addr(TO), MessageId::new(1), &body)).await;
     let took = began.elapsed();
     assert_eq!(reason_of(outcome), Some(Reason::Full));
-    assert!(took >= limit && took < limit * 3, "{took:?}");
+    // The node's clock counts milliseconds.
+    assert!(took + Duration::from_millis(1) >= limit && took < limit * 3, "{took:?}");
 }
 
 /// Polls a future once; what it waits for is yet to come.
