@@ -202,7 +202,10 @@ async fn p13_calls_in_flight_to_a_node_that_shuts_down_end_at_once() {
     let within = Duration::from_millis(100);
     let (report, took) = timed("the shutdown", callee.shutdown(within)).await;
     assert_eq!(report.requests_abandoned, 100);
-    assert!(took >= within && took < Duration::from_secs(3), "took {took:?}");
+    assert!(
+        took + Duration::from_millis(1) >= within && took < Duration::from_secs(3),
+        "took {took:?}"
+    );
     let (outcomes, took) = timed("all outcomes", calls.join_all()).await;
     assert!(took < Duration::from_millis(600), "took {took:?}");
     for outcome in outcomes {

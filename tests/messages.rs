@@ -232,7 +232,7 @@ async fn p03_a_message_whose_deadline_passes_in_the_outbox_comes_back() {
     let expected = bounced(Number::ID.get(), TO, Reason::Expired, FROM);
     assert_eq!(notices.until_len(1).await, [expected]);
     let took = began.elapsed();
-    assert!(took >= limit && took < limit * 3, "{took:?}");
+    assert!(took + Duration::from_millis(1) >= limit && took < limit * 3, "{took:?}");
 }
 
 #[tokio::test]
