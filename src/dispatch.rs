@@ -109,7 +109,9 @@ impl Upper for Dispatch {
 
     fn on_closed(&self, link: &Arc<Link>) {
         self.router.forget(link);
-        self.sources.lock().remove(&link.peer);
+        // A handler still at work keeps its sender's turn, and its place, also if the peer returns.
+        let is_used = |peer: &LogicalAddr| self.router.existing(*peer).is_some();
+        self.sources.lock().retain(|peer, source| is_used(peer) || source.is_busy());
     }
 }
 

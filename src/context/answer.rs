@@ -87,6 +87,11 @@ impl Source {
         (requests <= self.requests_max && has_room).then_some(permit)
     }
 
+    /// Whether a handler of the peer's messages or requests is at work.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight() > 0 || self.turn.try_lock().is_err()
+    }
+
     /// Requests in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.requests.load(Ordering::Relaxed)

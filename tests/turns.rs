@@ -1,0 +1,53 @@
+//! Whose turn it is while senders leave and come back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::messages::number;
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, Number, addr, soon, text};
+use tokio::sync::Notify;
+
+#[tokio::test]
+async fn p02_a_sender_that_left_and_returned_waits_for_the_handler_of_its_last_message() {
+    const FROM: &str = "1.1.1";
+    const TO: &str = "1.2.1";
+    let cluster = Cluster::empty();
+    let (began, release) = (Recorder::new(), Arc::new(Notify::new()));
+    let (begin, wait) = (began.clone(), Arc::clone(&release));
+    let mut config = seaway::Config::default();
+    config.stop_timeout = Duration::from_millis(50);
+    let receiver = cluster.builder(TO).config(config.clone());
+    let receiver = receiver.on_call(ECHO, |_, request| async move { Ok(request) });
+    let receiver = receiver.on_message(move |_, message: Number| {
+        begin.add(message.number);
+        let wait = Arc::clone(&wait);
+        async move { wait.notified().await }
+    });
+    let receiver = receiver.start().await.unwrap();
+
+    let first = cluster.builder(FROM).config(config).start().await.unwrap();
+    soon("the first send", first.send(addr(TO), &number(1))).await.unwrap();
+    began.until_len(1).await;
+    cluster.discovery.remove(addr(FROM));
+    soon("the first to stop", first.stopped()).await;
+    support::until("the receiver to forget it", || {
+        receiver.members().iter().all(|member| member.address != addr(FROM))
+    })
+    .await;
+
+    let second = cluster.node(FROM).await;
+    soon("the second send", second.send(addr(TO), &number(2))).await.unwrap();
+    for _ in 0..50 {
+        let reply = second.call(addr(TO), ECHO, text("hi")).into_future();
+        soon("a reply", reply).await.unwrap();
+    }
+    assert_eq!(began.len(), 1, "two messages of one sender are handled at once");
+    release.notify_one();
+    began.until_len(2).await;
+    release.notify_one();
+}
