@@ -211,7 +211,7 @@ impl Inbound for MessageLane {
                 Some(reason) => {
                     let (kind, id, seq) = (header.kind, header.id, header.seq);
                     let bounced = Bounced { kind, id, subject: id, seq };
-                    bounce(&self.session, bounced, reason).map_err(|_| overflow())?;
+                    bounce(&self.session, bounced, reason)?;
                 }
             },
             Kind::Request | Kind::Reply | Kind::Cancel | Kind::Bounce => {
@@ -283,7 +283,7 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
             };
             link.on_pulse(&pulse);
             if kind == Kind::Ping {
-                link.put_pulse(session.lane, Kind::Pong).map_err(|_| overflow())?;
+                link.put_pulse(session.lane, Kind::Pong)?;
             }
         }
         Kind::GoAway => match GoAway::read(&frame.body) {
@@ -298,8 +298,4 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
         _ => link.home.counters.frames_skipped.add(1),
     }
     Ok(())
-}
-
-fn overflow() -> Violation {
-    Violation("the peer does not take what is sent to it".to_owned())
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Link, Loss, Session, Unsent};
+use super::{Link, Loss, PutError, Session, Unsent};
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis, millis};
 use crate::config::{ClusterKey, Config};
@@ -238,3 +238,10 @@ pub(crate) enum Flow {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Violation(pub(crate) String);
+
+impl From<PutError> for Violation {
+    /// What cannot wait found no room either, not even in the reserve.
+    fn from(_: PutError) -> Self {
+        Self("the peer does not take what is sent to it".to_owned())
+    }
+}

@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
 use crate::context::{Bounced, Context, Origin, Source, bounce};
-use crate::link::{Flow, PutError, Session, Violation};
+use crate::link::{Flow, Session, Violation};
 use crate::name::{Message, MessageId};
 use crate::wire::{Extension, Frame, Reason};
 
@@ -155,7 +155,8 @@ impl Messages {
         let id = header.id;
         let refuse = |reason| {
             let bounced = Bounced { kind: header.kind, id, subject: id, seq: header.seq };
-            bounce(&self.session, bounced, reason).map(|()| Flow::Next).map_err(overflow)
+            bounce(&self.session, bounced, reason)?;
+            Ok(Flow::Next)
         };
         if header.time_left == 0 {
             return refuse(Reason::Expired);
@@ -206,10 +207,6 @@ impl Messages {
             });
         }
     }
-}
-
-fn overflow(_: PutError) -> Violation {
-    Violation("the peer does not take what is sent to it".to_owned())
 }
 
 /// A handler at work: its panics stay its own, and what it calls inherits its context.

@@ -16,7 +16,7 @@ use super::limit::Limit;
 use crate::clock::Millis;
 use crate::context::{Answer, Context, Origin, Permit, Source, refuse_request};
 use crate::error::{Code, Status};
-use crate::link::{PutError, Session, Violation};
+use crate::link::{Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
 /// A handler whose first poll takes longer than this holds up everything else on its lane.
@@ -136,10 +136,10 @@ impl Requests {
             node: Arc::clone(&self.node),
         });
         let Some(running) = (registered.start)(context.clone(), body) else {
-            let answer = context.take_answer();
-            return answer
-                .map_or(Ok(()), |answer| answer.refuse(Reason::Malformed))
-                .map_err(overflow);
+            if let Some(answer) = context.take_answer() {
+                answer.refuse(Reason::Malformed)?;
+            }
+            return Ok(());
         };
         let handling = Handling { running: Some(running), context };
         if header.is_one_way() {
@@ -191,13 +191,8 @@ impl Requests {
         reason: Reason,
     ) -> Result<(), Violation> {
         let wants_reply = !header.is_one_way();
-        refuse_request(&self.session, header.id, method, wants_reply, reason).map_err(overflow)
+        Ok(refuse_request(&self.session, header.id, method, wants_reply, reason)?)
     }
-}
-
-/// The outbox has no room even for a refusal: the peer takes nothing.
-pub(crate) fn overflow(_: PutError) -> Violation {
-    Violation("the peer does not take what is sent to it".to_owned())
 }
 
 /// A handler at work: its panics stay its own, and what it calls inherits its context.
