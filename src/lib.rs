@@ -74,6 +74,8 @@ mod node;
 mod router;
 mod routing;
 mod rpc;
+#[doc(hidden)]
+pub mod rt;
 mod wire;
 
 pub use addr::{AddrError, LogicalAddr, NodeType};
@@ -83,9 +85,24 @@ pub use error::{CallError, Code, Doubt, SendError, Status, Undeliverable};
 pub use incarnation::Incarnation;
 pub use metrics::Stats;
 pub use name::{Message, MessageId, Method};
-pub use node::{Builder, IntoAddr, Node, Report, StartError, StopCause};
+pub use node::{Builder, IntoAddr, Node, Report, Serve, StartError, StopCause};
 pub use rpc::{Call, CallHandle, Limit, Replier, Request, Target};
 pub use wire::Reason;
+
+/// Takes in what `seaway-codegen` made of the files of one protobuf package, by the package's name.
+/// Best in a module of that name:
+///
+/// ```text
+/// pub mod chat {
+///     seaway::include_proto!("chat");
+/// }
+/// ```
+#[macro_export]
+macro_rules! include_proto {
+    ($package:literal) => {
+        include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+    };
+}
 
 /// Keeps the README's code compiling and right.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{Builder, IntoAddr, StartError};
+pub use builder::{Builder, IntoAddr, Serve, StartError};
 pub use stop::{Report, StopCause};
 
 use crate::addr::LogicalAddr;

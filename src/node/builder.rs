@@ -103,6 +103,12 @@ impl IntoAddr for &String {
     }
 }
 
+/// A service with all its methods, to be given to [`Builder::serve`]. Generated servers are such.
+pub trait Serve {
+    /// Registers each method, with [`Builder::on_call`].
+    fn register(self, builder: Builder) -> Builder;
+}
+
 impl Builder {
     pub(super) fn new(address: impl IntoAddr) -> Self {
         Self {
@@ -157,6 +163,11 @@ impl Builder {
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
+    }
+
+    /// Serves all methods of a service: `.serve(chat::room::Server::new(Lobby))`.
+    pub fn serve(self, service: impl Serve) -> Self {
+        service.register(self)
     }
 
     /// Serves a method. A handler is polled once where the request arrives, so up to its first wait
