@@ -34,7 +34,7 @@ pub(crate) enum Event {
     /// Somebody has proved to be the peer and wants a lane.
     Newcomer(Box<Newcomer>),
     /// An attempt to connect has ended.
-    Dialed { lane: LaneId, attempt: u64, outcome: Result<Box<Connected>, DialError> },
+    Dialed { lane: LaneId, attempt: u64, tried: Millis, outcome: Result<Box<Connected>, DialError> },
     /// A session's connection has ended by itself.
     Ended { lane: LaneId, session: u64, cause: String },
     /// Something came on a lane that is being probed.
@@ -139,13 +139,13 @@ impl Driver {
     async fn on_event(&mut self, event: Event) -> Option<Cause> {
         let actions = match event {
             Event::Newcomer(newcomer) => self.on_newcomer(newcomer),
-            Event::Dialed { lane, attempt, outcome } => {
-                return self.on_dialed(lane, attempt, outcome).await;
+            Event::Dialed { lane, attempt, tried, outcome } => {
+                return self.on_dialed(lane, attempt, tried, outcome).await;
             }
             Event::Ended { lane, session, cause } => {
                 tracing::debug!(peer = %self.link.peer, ?lane, session, cause, "session ended");
                 self.link.set_trouble(format!("the connection was lost: {cause}"));
-                self.machine.on_ended(lane, session)
+                self.machine.on_ended(lane, session, self.now(), self.link.home.jitter())
             }
             Event::Heard { lane } => self.machine.on_heard(lane),
             Event::Moved => self.machine.on_moved(),
@@ -187,23 +187,30 @@ impl Driver {
         &mut self,
         lane: LaneId,
         attempt: u64,
+        tried: Millis,
         outcome: Result<Box<Connected>, DialError>,
     ) -> Option<Cause> {
+        let jitter = self.link.home.jitter();
         let error = match outcome {
             Ok(connected) => {
                 let Connected { stream, established } = *connected;
                 let Peer { incarnation, heartbeat_ms, .. } = established.peer;
                 let heartbeat_ms = u64::from(heartbeat_ms);
-                let session = established.session;
-                let (is_wanted, actions) =
-                    self.machine.on_connected(lane, attempt, session, incarnation, heartbeat_ms);
+                let (session, now) = (established.session, self.now());
+                let (is_wanted, actions) = self.machine.on_connected(
+                    lane,
+                    attempt,
+                    session,
+                    incarnation,
+                    heartbeat_ms,
+                    now,
+                );
                 self.perform(actions).await;
                 if is_wanted {
                     self.link.home.counters.dialed.add(1);
                     self.begin(stream, established, true);
                 } else {
-                    let (now, jitter) = (self.now(), self.link.home.jitter());
-                    self.machine.on_failed(lane, attempt, now, jitter);
+                    self.machine.on_failed(lane, attempt, tried, jitter);
                 }
                 return None;
             }
@@ -211,8 +218,7 @@ impl Driver {
         };
         tracing::debug!(peer = %self.link.peer, ?lane, %error, "attempt to connect failed");
         self.link.set_trouble(error.to_string());
-        let (now, jitter) = (self.now(), self.link.home.jitter());
-        self.machine.on_failed(lane, attempt, now, jitter);
+        self.machine.on_failed(lane, attempt, tried, jitter);
         self.on_refused(&error)
     }
 
@@ -395,9 +401,10 @@ impl Driver {
     fn dial(&mut self, lane: LaneId, attempt: u64) {
         let stage = Arc::new(Stage::default());
         let (link, dial_stage) = (Arc::clone(&self.link), Arc::clone(&stage));
+        let tried = self.now();
         let task = self.link.home.tasks.spawn(async move {
             let outcome = dial::dial(&link, lane, dial_stage).await.map(Box::new);
-            link.tell(Event::Dialed { lane, attempt, outcome }).await;
+            link.tell(Event::Dialed { lane, attempt, tried, outcome }).await;
         });
         self.work[lane.index()].dial = Some((stage, task));
     }

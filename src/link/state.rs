@@ -31,6 +31,9 @@ pub(crate) const LANES: [Lane; 2] = [Lane::Rpc, Lane::Message];
 const PROBE_MS: u64 = 500;
 /// How long to wait for the peer's own rpc lane before dialling one beside its message lane.
 const RPC_GRACE_MS: u64 = 200;
+/// A session that ends sooner counts as a failed attempt: whoever lets us in and closes at once is
+/// not dialled without pause.
+const SETTLED_MS: u64 = 100;
 /// A peer that nothing was heard of for this many heartbeats is dead.
 const DEAD_HEARTBEATS: u64 = 3;
 
@@ -76,6 +79,8 @@ pub(crate) struct Machine {
     peer_heartbeat_ms: u64,
     attempts: u64,
     failures: u32,
+    /// When the last session began.
+    begun: Millis,
     /// When the last ping was asked for, which may not have been written yet.
     pinged: Millis,
 }
@@ -92,6 +97,7 @@ impl Machine {
             peer_heartbeat_ms: 0,
             attempts: 0,
             failures: 0,
+            begun: Millis(0),
             pinged: Millis(0),
         }
     }
@@ -158,6 +164,7 @@ impl Machine {
         session: u64,
         incarnation: Incarnation,
         heartbeat_ms: u64,
+        now: Millis,
     ) -> (bool, Vec<Action>) {
         let is_older = self.incarnation.is_some_and(|known| incarnation < known);
         if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
@@ -167,18 +174,22 @@ impl Machine {
             return (false, Vec::new());
         }
         let actions = self.on_incarnation(incarnation);
-        self.begin(lane, session, heartbeat_ms);
+        self.begin(lane, session, heartbeat_ms, now);
         (true, actions)
     }
 
-    /// An attempt has failed. `jitter` is a random number from 0 to 1.
-    pub(crate) fn on_failed(&mut self, lane: Lane, attempt: u64, now: Millis, jitter: f64) {
-        if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
-            return;
+    /// An attempt has failed, and the next waits. The pause counts from when this one was `tried`:
+    /// after one that hung there is none. `jitter` is a random number from 0 to 1.
+    pub(crate) fn on_failed(&mut self, lane: Lane, attempt: u64, tried: Millis, jitter: f64) {
+        if self.lanes[lane.index()] == (LaneState::Dialing { attempt }) {
+            self.lanes[lane.index()] = self.back_off(tried, jitter);
         }
-        let until = now.after(backoff_ms(self.times, self.failures, jitter));
+    }
+
+    fn back_off(&mut self, since: Millis, jitter: f64) -> LaneState {
+        let until = since.after(backoff_ms(self.times, self.failures, jitter));
         self.failures = self.failures.saturating_add(1);
-        self.lanes[lane.index()] = LaneState::Backoff { until };
+        LaneState::Backoff { until }
     }
 
     /// Somebody has proved to be the peer and wants the lane.
@@ -235,7 +246,7 @@ impl Machine {
 
     /// A newcomer that was accepted has its session now.
     pub(crate) fn on_accepted(&mut self, lane: Lane, session: u64, heartbeat_ms: u64, now: Millis) {
-        self.begin(lane, session, heartbeat_ms);
+        self.begin(lane, session, heartbeat_ms, now);
         let rpc = &mut self.lanes[Lane::Rpc.index()];
         if lane != Lane::Rpc && *rpc == LaneState::Idle {
             // The peer dials its rpc lane as well; ours would only get in its way.
@@ -243,8 +254,8 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self, lane: Lane, session: u64, heartbeat_ms: u64) {
-        self.failures = 0;
+    fn begin(&mut self, lane: Lane, session: u64, heartbeat_ms: u64, now: Millis) {
+        self.begun = now;
         self.peer_heartbeat_ms = heartbeat_ms;
         self.lanes[lane.index()] = LaneState::Up { session };
     }
@@ -272,12 +283,27 @@ impl Machine {
         }
     }
 
-    /// The session's connection has ended by itself.
-    pub(crate) fn on_ended(&mut self, lane: Lane, session: u64) -> Vec<Action> {
+    /// The session's connection has ended by itself. `jitter` is a random number from 0 to 1.
+    pub(crate) fn on_ended(
+        &mut self,
+        lane: Lane,
+        session: u64,
+        now: Millis,
+        jitter: f64,
+    ) -> Vec<Action> {
         if self.session(lane) != Some(session) {
             return Vec::new();
         }
-        self.end(lane, Cause::Closed)
+        let actions = self.end(lane, Cause::Closed);
+        if now.since(self.begun) >= SETTLED_MS {
+            self.failures = 0;
+        } else {
+            let pause = self.back_off(self.begun, jitter);
+            for state in self.lanes.iter_mut().filter(|state| **state == LaneState::Idle) {
+                *state = pause;
+            }
+        }
+        actions
     }
 
     /// Ends the lane's session, with all others if it was the pulse; a newcomer that waited for
@@ -393,6 +419,9 @@ impl Machine {
         demand: [bool; LANES.len()],
     ) -> Vec<Action> {
         let mut actions = self.check_pulse(now, signs);
+        if !self.is_down() && now.since(self.begun) >= SETTLED_MS {
+            self.failures = 0;
+        }
         for lane in LANES {
             match self.lanes[lane.index()] {
                 LaneState::Probing { until, .. } if until <= now => {

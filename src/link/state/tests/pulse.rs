@@ -39,7 +39,7 @@ fn p13_a_ping_that_is_not_written_yet_is_not_sent_again_at_once() {
 fn p13_a_new_session_pings_by_its_own_time() {
     let mut machine = up();
     assert_eq!(tick(&mut machine, 1_000, signs(900, 0)), [Action::Ping]);
-    machine.on_ended(Lane::Rpc, 1);
+    machine.on_ended(Lane::Rpc, 1, Millis(1_000), 1.0);
     machine.on_accepted(Lane::Rpc, 3, 1_000, Millis(1_100));
     assert_eq!(machine.next_timer(signs(1_100, 1_100)), Millis(2_100));
 }

@@ -3,6 +3,8 @@
 use super::*;
 
 const QUIET: Signs = Signs { heard: Millis(0), sent: Millis(0), stuck_since: None };
+/// When sessions that began at the start have lasted.
+const LATER: Millis = Millis(SETTLED_MS);
 const BOTH: [bool; 2] = [true, true];
 const NONE: [bool; 2] = [false, false];
 
@@ -68,7 +70,7 @@ fn an_attempt_that_was_given_up_leads_to_no_session() {
     let mut machine = machine();
     demand(&mut machine, Lane::Rpc);
     machine.on_moved();
-    let late = machine.on_connected(Lane::Rpc, 1, 7, incarnation(1), 1_000);
+    let late = machine.on_connected(Lane::Rpc, 1, 7, incarnation(1), 1_000, Millis(0));
     assert_eq!(late, (false, Vec::new()));
     assert!(machine.is_idle());
 }
@@ -115,17 +117,52 @@ fn p14_a_peer_that_fails_for_ever_is_tried_every_500_ms() {
 }
 
 #[test]
-fn p14_a_session_begins_backoffs_anew() {
+fn p14_after_an_attempt_that_hung_there_is_no_further_pause() {
+    let mut machine = machine();
+    machine.failures = 99;
+    demand(&mut machine, Lane::Rpc);
+    machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
+    let again = [Action::Dial { lane: Lane::Rpc, attempt: 2 }];
+    assert_eq!(machine.on_timer(Millis(800), QUIET, [true, false]), again);
+}
+
+/// Up on rpc after five failed attempts.
+fn up_at_last() -> Machine {
     let mut machine = machine();
     for attempt in 1..=5 {
         machine.lanes = [LaneState::Dialing { attempt }, LaneState::Idle];
         machine.on_failed(Lane::Rpc, attempt, Millis(0), 1.0);
     }
     machine.on_accepted(Lane::Rpc, 1, 1_000, Millis(0));
-    machine.on_ended(Lane::Rpc, 1);
-    machine.lanes = [LaneState::Dialing { attempt: 6 }, LaneState::Idle];
-    machine.on_failed(Lane::Rpc, 6, Millis(0), 1.0);
+    machine
+}
+
+#[test]
+fn p14_a_session_that_lasted_begins_backoffs_anew() {
+    let mut machine = up_at_last();
+    machine.on_ended(Lane::Rpc, 1, Millis(SETTLED_MS), 1.0);
+    let dial = [Action::Dial { lane: Lane::Rpc, attempt: 1 }];
+    assert_eq!(machine.on_timer(Millis(SETTLED_MS), QUIET, [true, false]), dial, "at once");
+    machine.on_failed(Lane::Rpc, 1, Millis(SETTLED_MS), 1.0);
+    assert_eq!(machine.next_timer(QUIET), Millis(SETTLED_MS + 50));
+}
+
+#[test]
+fn p14_while_a_session_lasts_backoffs_begin_anew() {
+    let mut machine = up_at_last();
+    machine.on_timer(Millis(SETTLED_MS), QUIET, NONE);
+    machine.on_moved();
+    demand(&mut machine, Lane::Rpc);
+    machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
     assert_eq!(machine.next_timer(QUIET), Millis(50));
+}
+
+#[test]
+fn a_peer_that_lets_us_in_and_closes_at_once_is_not_dialled_without_pause() {
+    let mut machine = up_at_last();
+    machine.on_ended(Lane::Rpc, 1, Millis(SETTLED_MS - 1), 1.0);
+    assert_eq!(machine.on_timer(Millis(499), QUIET, BOTH), [], "neither lane");
+    assert_eq!(machine.on_timer(Millis(500), QUIET, BOTH).len(), 2);
 }
 
 #[test]
@@ -216,13 +253,13 @@ fn the_end_of_the_session_lets_the_newcomer_that_waits_in() {
     let mut machine = up(&[Lane::Message]);
     machine.on_newcomer(Lane::Message, 1, claim(10, 0), Millis(0));
     let ended = [end(Lane::Message, Cause::Closed), accept(Lane::Message, 1)];
-    assert_eq!(machine.on_ended(Lane::Message, 2), ended);
+    assert_eq!(machine.on_ended(Lane::Message, 2, LATER, 1.0), ended);
 }
 
 #[test]
 fn the_end_of_a_session_that_is_over_means_nothing() {
     let mut machine = up(&[Lane::Rpc]);
-    assert_eq!(machine.on_ended(Lane::Rpc, 99), []);
+    assert_eq!(machine.on_ended(Lane::Rpc, 99, LATER, 1.0), []);
     assert!(machine.is_up(Lane::Rpc));
 }
 
@@ -230,14 +267,14 @@ fn the_end_of_a_session_that_is_over_means_nothing() {
 fn p13_the_rpc_lane_takes_all_others_with_it_and_goes_last() {
     let mut machine = up(&[Lane::Rpc, Lane::Message]);
     let ended = [end(Lane::Message, Cause::Pulse), end(Lane::Rpc, Cause::Closed)];
-    assert_eq!(machine.on_ended(Lane::Rpc, 1), ended);
+    assert_eq!(machine.on_ended(Lane::Rpc, 1, LATER, 1.0), ended);
     assert!(machine.is_idle());
 }
 
 #[test]
 fn another_lane_goes_alone() {
     let mut machine = up(&[Lane::Rpc, Lane::Message]);
-    assert_eq!(machine.on_ended(Lane::Message, 2), [end(Lane::Message, Cause::Closed)]);
+    assert_eq!(machine.on_ended(Lane::Message, 2, LATER, 1.0), [end(Lane::Message, Cause::Closed)]);
     assert!(machine.is_up(Lane::Rpc));
 }
 
@@ -272,7 +309,7 @@ fn p15_an_attempt_that_finds_an_older_incarnation_fails() {
     let mut machine = machine();
     demand(&mut machine, Lane::Rpc);
     machine.on_incarnation(incarnation(10));
-    let older = machine.on_connected(Lane::Rpc, 1, 1, incarnation(9), 1_000);
+    let older = machine.on_connected(Lane::Rpc, 1, 1, incarnation(9), 1_000, Millis(0));
     assert_eq!(older, (false, Vec::new()));
     machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
     assert_eq!(machine.on_timer(Millis(0), QUIET, [true, false]), [], "it waits before the next");

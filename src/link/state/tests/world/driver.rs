@@ -59,6 +59,7 @@ impl World {
             session,
             incarnation,
             TIMES.heartbeat_ms,
+            self.now,
         );
         self.perform(node, actions);
         self.conn(id).stage = Stage::Up { session };
@@ -79,7 +80,8 @@ impl World {
                 Vec::new()
             }
             Stage::Ready { session } | Stage::Up { session } => {
-                self.nodes[node].machine.on_ended(conn.lane, session)
+                let (now, jitter) = (self.now, f64::from(self.jitter_percent) / 100.0);
+                self.nodes[node].machine.on_ended(conn.lane, session, now, jitter)
             }
             stage => panic!("nobody sees the end of {stage:?}"),
         };
