@@ -55,7 +55,7 @@ pub struct Config {
     /// finish; 30 s. A peer that discovery no longer has gets as long to say its last words.
     pub stop_timeout: Duration,
     /// Connections that have not yet proved who they are; 256. When one more comes, the oldest is
-    /// closed.
+    /// closed. At most 64 more, which were refused, are open for up to 500 ms to hear why.
     pub unauthenticated_max: usize,
     /// The same from one remote IP address, loopback exempt; 64.
     pub unauthenticated_per_ip_max: usize,

@@ -13,6 +13,7 @@ use super::message::{Challenge, Hello, Ready, Refuse, read_preface};
 use super::proof::{AuthKey, Role, Transcript};
 use super::refusal::Refusal;
 use super::{Counts, Established, Lane, PREFACE_BYTES, Peer};
+use crate::incarnation::Incarnation;
 
 /// The answer to a connection for which there is no room, to be sent before anything is read.
 pub(crate) fn too_many_connections() -> Vec<u8> {
@@ -190,6 +191,11 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The incarnation of this node that the handshake began with.
+    pub(crate) fn met(&self) -> Incarnation {
+        self.local.incarnation
+    }
+
     /// Accepts: returns the READY to be sent, and the session, whose frames may follow at once.
     ///
     /// `session` is not 0 and not that of any earlier session of this node's incarnation; `counts`

@@ -87,7 +87,7 @@ impl Door {
                 Some(Err(_)) => door.turn_away(from, "handshake took too long"),
                 None => {
                     door.turn_away(from, "gave its place to a later connection");
-                    net::farewell(&mut stream, &too_many_connections()).await.ok();
+                    say_farewell(&door.home, stream, too_many_connections());
                 }
             }
         });
@@ -144,10 +144,19 @@ impl Door {
 
 /// Refuses somebody who has proved who they are.
 pub(super) fn refuse(home: &Home, newcomer: Newcomer, refusal: Refusal) {
-    let Newcomer { mut stream, claim } = newcomer;
+    let Newcomer { stream, claim } = newcomer;
     home.counters.refused_connections.add(1);
     tracing::debug!(peer = %claim.peer.addr, lane = ?claim.lane, %refusal, "connection refused");
-    let reply = claim.refuse(refusal, "");
-    // The dialer finds out without our help if this fails.
-    home.tasks.spawn(async move { net::farewell(&mut stream, &reply).await.ok() });
+    say_farewell(home, stream, claim.refuse(refusal, ""));
+}
+
+/// Closes a connection with its last words; without them when too many are at that already, so
+/// that those who were refused cost their limit and no more.
+fn say_farewell(home: &Home, mut stream: TcpStream, words: Vec<u8>) {
+    let Ok(permit) = Arc::clone(&home.farewells).try_acquire_owned() else { return };
+    home.tasks.spawn(async move {
+        // The dialer finds out without our help if this fails.
+        net::farewell(&mut stream, &words).await.ok();
+        drop(permit);
+    });
 }

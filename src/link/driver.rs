@@ -412,6 +412,10 @@ impl Driver {
     async fn accept(&mut self, lane: LaneId, number: u64) {
         let Some(newcomer) = self.take_newcomer(lane, number) else { return };
         let Newcomer { mut stream, claim } = *newcomer;
+        if claim.met() != self.link.home.incarnation() {
+            // READY would name an incarnation that is over; the peer dials again.
+            return;
+        }
         let last = known(self.link.lane(lane).last());
         let (ready, established) = claim.accept(self.link.home.new_session(), last);
         if !matches!(timeout(FAREWELL, stream.write_all(&ready)).await, Ok(Ok(()))) {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,9 @@ use crate::handshake;
 use crate::incarnation::Incarnation;
 use crate::metrics::Counters;
 use crate::wire::{Frame, Reason};
+
+/// How many refused connections may be open to hear why.
+const FAREWELLS_MAX: usize = 64;
 
 /// The part of a node that its links need.
 pub(crate) struct Home {
@@ -36,6 +40,8 @@ pub(crate) struct Home {
     pub(crate) tasks: TaskTracker,
     /// The node stops: every task ends.
     pub(crate) stop: CancellationToken,
+    /// For refused connections that hear why before they are closed.
+    pub(super) farewells: Arc<Semaphore>,
     /// The node takes no new connections.
     is_draining: AtomicBool,
     /// Message handlers at work.
@@ -72,6 +78,7 @@ impl Home {
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
             is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),
             has_taken_over: AtomicBool::new(false),

@@ -143,3 +143,26 @@ async fn p08_the_oldest_stranger_gives_way_when_there_are_too_many() {
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "a younger one was closed");
     }
 }
+
+#[tokio::test]
+async fn p08_refused_strangers_that_stay_cost_their_limit_and_no_more() {
+    let few = config(|config| config.unauthenticated_max = 4);
+    let scene = Scene::with(|builder| builder.config(few)).await;
+    let mut strangers = Vec::new();
+    for _ in 0..400 {
+        strangers.push(TcpStream::connect(scene.at()).await.unwrap());
+    }
+    let all_refused = async {
+        while scene.node.stats().refused_connections < 396 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the refusals", all_refused).await;
+    // A connection that is closed answers a byte with a reset; one that lingers takes it.
+    let mut open = 0;
+    for stranger in &mut strangers {
+        stranger.write_all(b"?").await.ok();
+        open += u32::from(stranger.write_all(b"?").await.is_ok());
+    }
+    assert!(open <= 4 + 64, "{open} are open");
+}
