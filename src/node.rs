@@ -7,7 +7,7 @@ mod stop;
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     local_addr: SocketAddr,
     /// Why the node stops, once it does.
     stopping: watch::Sender<Option<StopCause>>,
+    /// What was given up; told to all who asked the node to stop.
+    report: OnceLock<Report>,
     /// Everything has ended.
     stopped: CancellationToken,
     guard: Weak<Guard>,
@@ -221,7 +223,8 @@ impl Node {
 
     /// Stops the node in good order: it becomes unavailable in discovery and tells its peers, takes
     /// nothing new, finishes the requests and messages that it has, writes what waits, and closes.
-    /// After `within`, what is not done is abandoned; the report says how much that was.
+    /// After `within`, what is not done is abandoned; the report says how much that was. Of several
+    /// who ask, the one with the least patience decides, and all get the same report.
     ///
     /// # Cancel safety
     ///

@@ -74,8 +74,9 @@ async fn p16_a_second_shutdown_with_less_time_ends_the_first() {
     let node = callee.clone();
     let first = tokio::spawn(async move { node.shutdown(6 * LONG).await });
     until("the first shutdown", || callee.try_send(addr("1.1.2"), &text("a")).is_err()).await;
-    soon("the second", callee.shutdown(Duration::ZERO)).await;
-    soon("the first", first).await.unwrap();
+    let second = soon("the second", callee.shutdown(Duration::ZERO)).await;
+    assert_eq!(second.requests_abandoned, 1);
+    assert_eq!(soon("the first", first).await.unwrap(), second);
     soon("the call", call).await.unwrap().unwrap_err();
 }
 

@@ -19,7 +19,7 @@ use super::dial::{self, Connected, DialError, known};
 use super::exchange::{ExchangeError, Stage};
 use super::home::Upper;
 use super::outbox::{Batch, Unsent};
-use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Signs, Times};
+use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Met, Signs, Times};
 use crate::clock::{Millis, millis};
 use crate::handshake::{HandshakeError, Lane as LaneId, Peer, Refusal};
 use crate::incarnation::Incarnation;
@@ -194,17 +194,13 @@ impl Driver {
         let error = match outcome {
             Ok(connected) => {
                 let Connected { stream, established } = *connected;
-                let Peer { incarnation, heartbeat_ms, .. } = established.peer;
-                let heartbeat_ms = u64::from(heartbeat_ms);
-                let (session, now) = (established.session, self.now());
-                let (is_wanted, actions) = self.machine.on_connected(
-                    lane,
-                    attempt,
-                    session,
-                    incarnation,
-                    heartbeat_ms,
-                    now,
-                );
+                let met = Met {
+                    session: established.session,
+                    incarnation: established.peer.incarnation,
+                    heartbeat_ms: u64::from(established.peer.heartbeat_ms),
+                };
+                let (is_wanted, actions) =
+                    self.machine.on_connected(lane, attempt, met, self.now());
                 self.perform(actions).await;
                 if is_wanted {
                     self.link.home.counters.dialed.add(1);

@@ -16,7 +16,7 @@ mod words;
 
 use std::time::Duration;
 
-pub(crate) use words::{Action, Cause, Claimed, Denial, Signs};
+pub(crate) use words::{Action, Cause, Claimed, Denial, Met, Signs};
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Millis, millis};
@@ -161,11 +161,10 @@ impl Machine {
         &mut self,
         lane: Lane,
         attempt: u64,
-        session: u64,
-        incarnation: Incarnation,
-        heartbeat_ms: u64,
+        met: Met,
         now: Millis,
     ) -> (bool, Vec<Action>) {
+        let Met { session, incarnation, heartbeat_ms } = met;
         let is_older = self.incarnation.is_some_and(|known| incarnation < known);
         if self.lanes[lane.index()] != (LaneState::Dialing { attempt }) {
             return (false, Vec::new());

@@ -115,13 +115,14 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
             stopping.get_or_insert(cause);
             is_first
         });
-        let report = if is_first {
-            drain(&inner, within).await
+        if is_first {
+            drain(&inner, within).await;
         } else {
             // Whoever came first is at it; this one only may have less patience.
             drop(timeout(within, inner.home.stop.cancelled()).await);
-            Report::default()
-        };
+        }
+        // Whose patience ended first sees what is given up; all are told the same.
+        let report = *inner.report.get_or_init(|| report(&inner));
         inner.home.stop.cancel();
         inner.stopped.cancelled().await;
         report
@@ -129,7 +130,7 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
     task.await.unwrap_or_default()
 }
 
-async fn drain(inner: &Inner, within: Duration) -> Report {
+async fn drain(inner: &Inner, within: Duration) {
     let deadline = Instant::now() + within;
     inner.dispatch.server.drain();
     inner.home.drain();
@@ -149,11 +150,10 @@ async fn drain(inner: &Inner, within: Duration) -> Report {
         }
     };
     drop(timeout_at(deadline, idle).await);
-    let report = report(inner);
+    inner.report.get_or_init(|| report(inner));
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
-    report
 }
 
 async fn finish_lanes(inner: &Inner, lane: Lane) {

@@ -94,6 +94,14 @@ pub(crate) struct Signs {
     pub(crate) stuck_since: Option<Millis>,
 }
 
+/// What an attempt to connect has led to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    pub(crate) session: u64,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) heartbeat_ms: u64,
+}
+
 /// What somebody who wants a lane has said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claimed {

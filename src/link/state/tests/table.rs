@@ -17,6 +17,10 @@ fn demand(machine: &mut Machine, lane: Lane) -> Vec<Action> {
     machine.on_timer(Millis(0), QUIET, LANES.map(|of| of == lane))
 }
 
+fn met(session: u64, number: u64) -> Met {
+    Met { session, incarnation: incarnation(number), heartbeat_ms: 1_000 }
+}
+
 fn claim(number: u64, last_session: u64) -> Claimed {
     Claimed { incarnation: incarnation(number), last_session, is_said: false }
 }
@@ -70,7 +74,7 @@ fn an_attempt_that_was_given_up_leads_to_no_session() {
     let mut machine = machine();
     demand(&mut machine, Lane::Rpc);
     machine.on_moved();
-    let late = machine.on_connected(Lane::Rpc, 1, 7, incarnation(1), 1_000, Millis(0));
+    let late = machine.on_connected(Lane::Rpc, 1, met(7, 1), Millis(0));
     assert_eq!(late, (false, Vec::new()));
     assert!(machine.is_idle());
 }
@@ -309,7 +313,7 @@ fn p15_an_attempt_that_finds_an_older_incarnation_fails() {
     let mut machine = machine();
     demand(&mut machine, Lane::Rpc);
     machine.on_incarnation(incarnation(10));
-    let older = machine.on_connected(Lane::Rpc, 1, 1, incarnation(9), 1_000, Millis(0));
+    let older = machine.on_connected(Lane::Rpc, 1, met(1, 9), Millis(0));
     assert_eq!(older, (false, Vec::new()));
     machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
     assert_eq!(machine.on_timer(Millis(0), QUIET, [true, false]), [], "it waits before the next");

@@ -56,9 +56,7 @@ impl World {
         let (is_wanted, actions) = self.nodes[node].machine.on_connected(
             conn.lane,
             conn.attempt,
-            session,
-            incarnation,
-            TIMES.heartbeat_ms,
+            Met { session, incarnation, heartbeat_ms: TIMES.heartbeat_ms },
             self.now,
         );
         self.perform(node, actions);
