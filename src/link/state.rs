@@ -12,15 +12,14 @@
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod times;
 mod words;
 
-use std::time::Duration;
-
+pub(crate) use times::Times;
 pub(crate) use words::{Action, Cause, Claimed, Denial, Met, Signs};
 
 use crate::addr::LogicalAddr;
-use crate::clock::{Millis, millis};
-use crate::config::Config;
+use crate::clock::Millis;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 
@@ -44,25 +43,6 @@ enum LaneState {
     Dialing { attempt: u64 },
     Up { session: u64 },
     Probing { session: u64, newcomer: u64, until: Millis },
-}
-
-/// Times that the machine goes by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Times {
-    pub(crate) heartbeat_ms: u64,
-    pub(crate) backoff_min_ms: u64,
-    pub(crate) backoff_max_ms: u64,
-}
-
-impl Times {
-    pub(crate) fn of(config: &Config) -> Self {
-        let at_least_one = |duration: Duration| millis(duration).max(1);
-        Self {
-            heartbeat_ms: at_least_one(config.heartbeat),
-            backoff_min_ms: at_least_one(config.backoff_min),
-            backoff_max_ms: at_least_one(config.backoff_max),
-        }
-    }
 }
 
 /// See the module.
@@ -186,7 +166,7 @@ impl Machine {
     }
 
     fn back_off(&mut self, since: Millis, jitter: f64) -> LaneState {
-        let until = since.after(backoff_ms(self.times, self.failures, jitter));
+        let until = since.after(self.times.backoff_ms(self.failures, jitter));
         self.failures = self.failures.saturating_add(1);
         LaneState::Backoff { until }
     }
@@ -488,15 +468,6 @@ impl Machine {
         }
         next
     }
-}
-
-/// Full jitter: somewhere between nothing and a bound that doubles with each failure. See Marc
-/// Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-fn backoff_ms(times: Times, failures: u32, jitter: f64) -> u64 {
-    let bound =
-        times.backoff_min_ms.saturating_mul(1 << failures.min(16)).min(times.backoff_max_ms);
-    let bound = Duration::from_millis(bound);
-    millis(bound.mul_f64(jitter.clamp(0.0, 1.0))).max(1)
 }
 
 #[cfg(test)]

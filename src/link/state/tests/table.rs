@@ -83,9 +83,9 @@ fn an_attempt_that_was_given_up_leads_to_no_session() {
 fn p14_a_backoff_is_full_jitter_from_50_to_500_ms_and_doubles() {
     for (failures, bound) in [(0, 50), (1, 100), (2, 200), (3, 400), (4, 500), (5, 500), (99, 500)]
     {
-        assert_eq!(backoff_ms(TIMES, failures, 1.0), bound, "after {failures} failures");
-        assert_eq!(backoff_ms(TIMES, failures, 0.5), bound / 2);
-        assert_eq!(backoff_ms(TIMES, failures, 0.0), 1, "never at once, which would spin");
+        assert_eq!(TIMES.backoff_ms(failures, 1.0), bound, "after {failures} failures");
+        assert_eq!(TIMES.backoff_ms(failures, 0.5), bound / 2);
+        assert_eq!(TIMES.backoff_ms(failures, 0.0), 1, "never at once, which would spin");
     }
 }
 
