@@ -32,7 +32,7 @@ const PROBE_MS: u64 = 500;
 const RPC_GRACE_MS: u64 = 200;
 /// A session that ends sooner counts as a failed attempt: whoever lets us in and closes at once is
 /// not dialled without pause.
-const SETTLED_MS: u64 = 100;
+const SETTLED_MS: u64 = 10;
 /// A peer that nothing was heard of for this many heartbeats is dead.
 const DEAD_HEARTBEATS: u64 = 3;
 
