@@ -38,8 +38,15 @@ async fn a_node_with_a_bad_address_does_not_start() {
         let cluster = Cluster::empty();
         let builder = Node::builder(address).discovery(cluster.discovery.clone());
         let error = builder.start().await.unwrap_err();
-        assert!(matches!(error, StartError::Address(_)), "{address}: {error}");
+        assert!(matches!(&error, StartError::Address { text, .. } if text == address), "{error}");
+        assert!(error.to_string().contains(&format!("{address:?}")), "{error}");
     }
+    let error = Node::builder("1.2").start().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the node's own address \"1.2\" is none: \
+         a logical address has three parts, group.type.id, such as 1.2.3; this has 2"
+    );
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ const FIRST_WORD: Duration = Duration::from_secs(5);
 /// [`Builder::start`].
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    address: Result<LogicalAddr, AddrError>,
+    address: Result<LogicalAddr, StartError>,
     config: Config,
     keys: Vec<ClusterKey>,
     discovery: Option<Arc<dyn Discovery>>,
@@ -69,37 +69,37 @@ struct Clash {
     second: String,
 }
 
-/// What can be the address of a node: a [`LogicalAddr`], or text.
+/// What can be the address of a node: a [`LogicalAddr`], or text such as `1.2.3`.
 pub trait IntoAddr {
     /// The address.
     ///
     /// # Errors
     ///
-    /// When it is none.
-    fn into_addr(self) -> Result<LogicalAddr, AddrError>;
+    /// [`StartError::Address`] when it is none.
+    fn into_addr(self) -> Result<LogicalAddr, StartError>;
 }
 
 impl IntoAddr for LogicalAddr {
-    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
+    fn into_addr(self) -> Result<LogicalAddr, StartError> {
         Ok(self)
     }
 }
 
 impl IntoAddr for &str {
-    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
-        self.parse()
+    fn into_addr(self) -> Result<LogicalAddr, StartError> {
+        self.parse().map_err(|error| StartError::Address { text: self.to_owned(), error })
     }
 }
 
 impl IntoAddr for String {
-    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
-        self.parse()
+    fn into_addr(self) -> Result<LogicalAddr, StartError> {
+        self.as_str().into_addr()
     }
 }
 
 impl IntoAddr for &String {
-    fn into_addr(self) -> Result<LogicalAddr, AddrError> {
-        self.parse()
+    fn into_addr(self) -> Result<LogicalAddr, StartError> {
+        self.as_str().into_addr()
     }
 }
 
@@ -254,7 +254,10 @@ impl Builder {
     ///
     /// When dropped, the node has not started.
     pub async fn start(mut self) -> Result<Node, StartError> {
-        let me = self.address.clone()?;
+        let me = match self.address {
+            Ok(me) => me,
+            Err(error) => return Err(error),
+        };
         self.check()?;
         let discovery = self.discovery.take().ok_or(StartError::NoDiscovery)?;
         let incarnation = new_incarnation()?;
@@ -410,9 +413,14 @@ fn clash(id: u64, first: &str, second: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The address of the node is none.
-    #[error(transparent)]
-    Address(#[from] AddrError),
+    /// What was given as the address of the node is none.
+    #[error("the node's own address {text:?} is none: {error}")]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        error: AddrError,
+    },
     /// A field of the config is out of its range, or does not fit another.
     #[error("config: {0}")]
     Config(String),
