@@ -1,6 +1,7 @@
 //! The facade: what users hold in their hands.
 
 mod builder;
+mod error;
 mod membership;
 mod stop;
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{Builder, IntoAddr, Serve, StartError};
+pub use builder::{Builder, IntoAddr, Serve};
+pub use error::StartError;
 pub use stop::{Report, StopCause};
 
 use crate::addr::LogicalAddr;

@@ -1,0 +1,77 @@
+//! Why a node did not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::addr::{AddrError, LogicalAddr};
+use crate::discovery::DiscoveryError;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// What was given as the address of the node is none.
+    #[error("the node's own address {text:?} is none: {error}")]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        error: AddrError,
+    },
+    /// A field of the config is out of its range, or does not fit another.
+    #[error("config: {0}")]
+    Config(String),
+    /// Two handlers are for the same method or message, or their names have the same hash.
+    #[error("{}", clash(*id, first, second))]
+    Clash {
+        /// The id.
+        id: u64,
+        /// The name registered first.
+        first: String,
+        /// The name registered second.
+        second: String,
+    },
+    /// A limit is for a method that is not served.
+    #[error("a limit is set on {0}, which is not served here")]
+    LimitOnNothing(String),
+    /// There is no discovery.
+    #[error("a node needs to know its peers: give the builder `.discovery(…)`")]
+    NoDiscovery,
+    /// Discovery cannot be asked, or refuses the node.
+    #[error("discovery: {0}")]
+    Discovery(#[from] DiscoveryError),
+    /// Discovery does not answer.
+    #[error("discovery said nothing within {0:?}")]
+    DiscoverySilent(Duration),
+    /// Discovery has no such member.
+    #[error("{0} is not in discovery: add it there before the node starts")]
+    NotAMember(LogicalAddr),
+    /// The socket cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The listener that was given is of no use.
+    #[error("the listener given is of no use: {0}")]
+    Listener(io::Error),
+    /// Without a key only loopback is listened on.
+    #[error(
+        "{0} is not a loopback address and this node has no cluster key; \
+         give the builder `.key(…)`, or set `config.insecure_remote` on a trusted network"
+    )]
+    NotLoopback(SocketAddr),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(String),
+}
+
+fn clash(id: u64, first: &str, second: &str) -> String {
+    if first == second {
+        return format!("{first} and {second} are the same, and each has a handler: remove one");
+    }
+    format!("{first} and {second} have the same id {id:#x}: rename one, or give it another id")
+}
