@@ -145,6 +145,38 @@ pub enum DiscoveryError {
         cause: String,
     },
     /// The engine cannot be asked or refuses to answer; worth trying again.
-    #[error("the discovery engine does not answer")]
-    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the discovery engine cannot be asked: {}", whole(&**.0))]
+    Unreachable(Box<dyn Error + Send + Sync>),
+}
+
+/// An error of somebody else's with all its causes, each said once.
+fn whole(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no leader")]
+    struct NoLeader(#[source] std::io::Error);
+
+    #[test]
+    fn an_engine_that_cannot_be_asked_is_told_with_all_causes_once() {
+        let cause = NoLeader(std::io::Error::other("connection refused"));
+        let error = DiscoveryError::Unreachable(cause.into());
+        let text = "the discovery engine cannot be asked: no leader: connection refused";
+        assert_eq!(error.to_string(), text);
+        assert!(error.source().is_none(), "a chain of causes would say them again");
+    }
 }

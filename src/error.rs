@@ -1,4 +1,9 @@
 //! What users are told when something does not work.
+//!
+//! The rule for all errors of this crate: the text says what happened, to whom, and what helps, in
+//! one line that needs no other; so it names its cause itself, and `source()` has nothing to add.
+//! Whoever prints an error alone sees all, and whoever prints its chain sees nothing twice. With
+//! `thiserror` that is `{0}` and a plain field, or `transparent` and `#[from]`; never both.
 
 use std::fmt;
 

@@ -43,10 +43,10 @@ impl Stage {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExchangeError {
     /// The connection failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The two ends did not agree.
-    #[error("{0}")]
+    #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// The other end's connection goes first.
     #[error("given up in favour of the peer's own connection")]

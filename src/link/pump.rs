@@ -32,13 +32,13 @@ pub(super) enum PumpError {
     #[error("closed by the peer")]
     Closed,
     /// The connection failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The peer broke a rule of the wire.
-    #[error("{0}")]
+    #[error(transparent)]
     Frame(#[from] FrameError),
     /// The peer broke a rule above the wire.
-    #[error("{0}")]
+    #[error(transparent)]
     Violation(#[from] Violation),
     /// This process stood still for so long that the peer may have given it up.
     #[error("this node stood still for longer than its peers wait")]

@@ -39,7 +39,7 @@ pub enum StartError {
     #[error("a node needs to know its peers: give the builder `.discovery(…)`")]
     NoDiscovery,
     /// Discovery cannot be asked, or refuses the node.
-    #[error("discovery: {0}")]
+    #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     /// Discovery does not answer.
     #[error("discovery said nothing within {0:?}")]
@@ -74,4 +74,31 @@ fn clash(id: u64, first: &str, second: &str) -> String {
         return format!("{first} and {second} are the same, and each has a handler: remove one");
     }
     format!("{first} and {second} have the same id {id:#x}: rename one, or give it another id")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    /// The text; whoever prints the causes behind it must not print any of it again.
+    fn text(error: impl Into<StartError>) -> String {
+        let error = error.into();
+        assert!(error.source().is_none(), "{error} says its source, and has it");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_discovery_says_is_said_once() {
+        let me = LogicalAddr::new(1, 1, 1).unwrap();
+        assert_eq!(
+            text(DiscoveryError::NotAMember(me)),
+            "1.1.1 is not a member; add it to discovery first"
+        );
+        assert_eq!(
+            text(DiscoveryError::Unreachable("no leader".into())),
+            "the discovery engine cannot be asked: no leader"
+        );
+    }
 }
