@@ -17,8 +17,9 @@ pub(crate) async fn bind(
     address: &str,
     is_allowed: impl Fn(IpAddr) -> bool,
 ) -> Result<TcpListener, BindError> {
-    let mut last = BindError::Io(io::Error::new(io::ErrorKind::NotFound, "no address"));
-    for address in lookup_host(address).await.map_err(BindError::Io)? {
+    let no_address = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    let mut last = BindError::Resolve(no_address);
+    for address in lookup_host(address).await.map_err(BindError::Resolve)? {
         if !is_allowed(address.ip()) {
             last = BindError::NotAllowed(address);
             continue;
@@ -36,6 +37,8 @@ pub(crate) async fn bind(
 pub(crate) enum BindError {
     /// Without a key only loopback is listened on.
     NotAllowed(SocketAddr),
+    /// The text is no `host:port`, or its host does not resolve.
+    Resolve(io::Error),
     Io(io::Error),
 }
 

@@ -5,8 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use seaway::discovery::Member;
-use seaway::{Builder, ClusterKey, Config, Limit, Node, StartError};
+use seaway::discovery::{Announcement, Discovery, DiscoveryError, Member, Watch};
+use seaway::{Builder, ClusterKey, Config, Incarnation, Limit, LogicalAddr, Node, StartError};
 use support::{Cluster, ECHO, Number, addr};
 
 const ONE: &str = "1.1.1";
@@ -70,6 +70,24 @@ async fn a_node_whose_port_is_taken_does_not_start() {
     cluster.discovery.put(Member::new(addr(ONE), network.clone())).unwrap();
     let error = Node::builder(ONE).discovery(cluster.discovery.clone()).start().await.unwrap_err();
     assert!(matches!(&error, StartError::Bind { address, .. } if *address == network), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot listen on {network}: ")), "{text}");
+    assert!(text.ends_with("; stop who has it, or give this node another port"), "{text}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_to_listen_on_what_is_no_address_is_told_the_form() {
+    for address in ["localhost", "127.0.0.1", "7001", "127.0.0.1:70010", "no host:7001"] {
+        let cluster = Cluster::empty();
+        let error = cluster.builder(ONE).listen(address).start().await.unwrap_err();
+        assert!(
+            matches!(&error, StartError::Resolve { address: given, .. } if given == address),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("cannot listen on {address:?}: ")), "{text}");
+        assert!(text.contains("host:port") && text.contains("127.0.0.1:7001"), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -134,4 +152,29 @@ async fn p20_keys_that_cannot_be_told_apart_do_not_start() {
     let key = || ClusterKey::new("a", [1; 32]).unwrap();
     let error = cluster.builder(ONE).key(key()).key(key()).start().await.unwrap_err();
     assert!(matches!(error, StartError::Config(_)), "{error}");
+}
+
+/// An engine whose watches end before they say anything.
+struct Short;
+
+#[async_trait::async_trait]
+impl Discovery for Short {
+    async fn watch(&self) -> Result<Watch, DiscoveryError> {
+        Ok(Watch::channel(1).1)
+    }
+
+    async fn announce(&self, _: &Announcement) -> Result<(), DiscoveryError> {
+        Ok(())
+    }
+
+    async fn withdraw(&self, _: LogicalAddr, _: Incarnation) -> Result<(), DiscoveryError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_engine_ends_the_watch_first_does_not_start_and_says_so() {
+    let error = Node::builder(ONE).discovery(Short).start().await.unwrap_err();
+    assert!(matches!(error, StartError::DiscoveryEnded), "{error}");
+    assert!(error.to_string().contains("ended its watch"), "{error}");
 }

@@ -299,6 +299,7 @@ impl Builder {
         let bind = |address: String| async move {
             net::bind(&address, |ip| home.is_allowed(ip)).await.map_err(|error| match error {
                 net::BindError::NotAllowed(address) => StartError::NotLoopback(address),
+                net::BindError::Resolve(error) => StartError::Resolve { address, error },
                 net::BindError::Io(error) => StartError::Bind { address, error },
             })
         };

@@ -41,16 +41,30 @@ pub enum StartError {
     /// Discovery cannot be asked, or refuses the node.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
-    /// Discovery does not answer.
-    #[error("discovery said nothing within {0:?}")]
+    /// Discovery does not answer; trying again may help.
+    #[error("discovery did not name the members within {0:?}; see that its engine runs")]
     DiscoverySilent(Duration),
+    /// The engine ended its watch before it named the members; trying again may help.
+    #[error("discovery ended its watch before it named the members; see that its engine runs")]
+    DiscoveryEnded,
     /// Discovery has no such member.
     #[error("{0} is not in discovery: add it there before the node starts")]
     NotAMember(LogicalAddr),
+    /// What was given to listen on is no `host:port`, or its host does not resolve.
+    #[error(
+        "cannot listen on {address:?}: {error}; what is wanted is host:port with a host or IP \
+         address of this machine, such as 127.0.0.1:7001, [::1]:7001 or db.local:7001"
+    )]
+    Resolve {
+        /// What was given: to [`crate::Builder::listen`], or by discovery.
+        address: String,
+        /// What is wrong with it.
+        error: io::Error,
+    },
     /// The socket cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", what_helps(error))]
     Bind {
-        /// Where.
+        /// Where: what was given to [`crate::Builder::listen`], or by discovery.
         address: String,
         /// Why.
         error: io::Error,
@@ -67,6 +81,18 @@ pub enum StartError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),
+}
+
+fn what_helps(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop who has it, or give this node another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "; it is none of this machine: if peers reach the node by another address than it \
+             has, give the builder `.listen(…)`"
+        }
+        io::ErrorKind::PermissionDenied => "; take a port above 1023",
+        _ => "",
+    }
 }
 
 fn clash(id: u64, first: &str, second: &str) -> String {

@@ -39,7 +39,7 @@ impl Membership {
     }
 
     /// Waits for the first snapshot.
-    pub(super) async fn first(&mut self) -> Result<(), DiscoveryError> {
+    pub(super) async fn first(&mut self) -> Result<(), StartError> {
         let mut watch = self.discovery.watch().await?;
         while let Some(event) = watch.next().await {
             let is_snapshot = matches!(event, Event::Snapshot { .. });
@@ -49,7 +49,7 @@ impl Membership {
                 return Ok(());
             }
         }
-        Err(DiscoveryError::NotAMember(self.me))
+        Err(StartError::DiscoveryEnded)
     }
 
     /// What discovery has of this node.
