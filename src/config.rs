@@ -26,38 +26,42 @@ pub struct Config {
     /// full, `send` waits and `try_send` fails.
     pub outbox_bytes_max: usize,
     /// Room beyond `outbox_bytes_max` for frames that cannot wait (pong, bounce, refusal), in
-    /// bytes; 256 KiB. When that is full too, the link is closed.
+    /// bytes; 256 KiB, at least 44 for each of `calls_max`. When that is full too, the link is
+    /// closed.
     pub outbox_reserve_bytes: usize,
-    /// Calls that wait for a reply from one peer; 4,096. One more is refused with `Busy`.
+    /// Calls that wait for a reply from one peer; 4,096, at least 1. One more is refused with
+    /// `Busy`.
     pub calls_max: usize,
-    /// Requests of one peer that are being handled; 4,096. One more is refused with `Busy`.
+    /// Requests of one peer that are being handled; 4,096, at least 1. One more is refused with
+    /// `Busy`.
     pub requests_max: usize,
-    /// Bodies of one peer's requests that are being handled, in bytes; 16 MiB.
+    /// Bodies of one peer's requests that are being handled, in bytes; 16 MiB, at least
+    /// `frame_bytes_max`. One more is refused with `Busy`.
     pub request_bytes_max: usize,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
-    /// otherwise; 5 s.
+    /// otherwise; 5 s, above 0.
     pub call_timeout: Duration,
-    /// How long a message may wait here and at harbors; 5 s.
+    /// How long a message may wait here and at harbors; 5 s, above 0.
     pub message_timeout: Duration,
     /// A link that sent nothing for this long sends a ping, and one that received nothing for
     /// three times as long is dead; 100 ms – 60 s; 1 s.
     pub heartbeat: Duration,
-    /// How long one attempt to connect may last; 800 ms.
+    /// How long one attempt to connect may last; 800 ms, above 0.
     pub connect_timeout: Duration,
-    /// How long a handshake may last, on either side; 3 s.
+    /// How long a handshake may last, on either side; 3 s, above 0.
     pub handshake_timeout: Duration,
     /// The first pause after a failed attempt to connect; it doubles up to `backoff_max`, and the
-    /// real pause is a random part of it; 50 ms.
+    /// real pause is a random part of it; 50 ms, above 0.
     pub backoff_min: Duration,
-    /// The longest pause between two attempts to connect; 500 ms.
+    /// The longest pause between two attempts to connect; 500 ms, at least `backoff_min`.
     pub backoff_max: Duration,
     /// How long a node that stops by itself, because discovery no longer has it, lets its handlers
     /// finish; 30 s. A peer that discovery no longer has gets as long to say its last words.
     pub stop_timeout: Duration,
-    /// Connections that have not yet proved who they are; 256. When one more comes, the oldest is
-    /// closed. At most 64 more, which were refused, are open for up to 500 ms to hear why.
+    /// Connections that have not yet proved who they are; 256, at least 1. When one more comes, the
+    /// oldest is closed. At most 64 more, which were refused, are open for up to 500 ms to hear why.
     pub unauthenticated_max: usize,
-    /// The same from one remote IP address, loopback exempt; 64.
+    /// The same from one remote IP address, loopback exempt; 64, at least 1.
     pub unauthenticated_per_ip_max: usize,
     /// Allows to bind to and dial addresses beyond loopback without a cluster key, so that
     /// whoever reaches the port can act as any node; `false`.
@@ -94,46 +98,63 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether the fields fit each other; what handshakes do not check.
+    /// Whether each field is in its range and they fit each other; what handshakes do not check.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if !(1 << 10..=64 << 20).contains(&self.frame_bytes_max) {
-            return Err("frame_bytes_max is 1 KiB to 64 MiB".to_owned());
-        }
-        let queues = [
+        within("frame_bytes_max", self.frame_bytes_max, (1 << 10, 64 << 20))?;
+        for (field, max) in [
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
-        ];
-        if let Some((name, _)) = queues.iter().find(|(_, max)| *max < self.frame_bytes_max) {
-            return Err(format!("{name} must be at least frame_bytes_max"));
+        ] {
+            at_least(field, max, (self.frame_bytes_max, " as `frame_bytes_max` is"))?;
         }
-        if self.requests_max == 0 {
-            return Err("requests_max is at least 1".to_owned());
+        for (field, max) in [
+            ("calls_max", self.calls_max),
+            ("requests_max", self.requests_max),
+            ("unauthenticated_max", self.unauthenticated_max),
+            ("unauthenticated_per_ip_max", self.unauthenticated_per_ip_max),
+        ] {
+            at_least(field, max, (1, ""))?;
         }
         // A frame of each pending call may have to be taken back.
-        let cancels = self.calls_max.saturating_mul(crate::wire::HEADER_LEN);
-        if self.calls_max == 0 || cancels > self.outbox_reserve_bytes {
-            let max = self.outbox_reserve_bytes / crate::wire::HEADER_LEN;
-            return Err(format!("calls_max is 1 to {max}, or outbox_reserve_bytes must be larger"));
-        }
-        if self.backoff_min.is_zero() || self.backoff_min > self.backoff_max {
-            return Err("backoff_min is above 0 and at most backoff_max".to_owned());
-        }
-        let times = [
+        let each = crate::wire::HEADER_LEN;
+        let cancels = self.calls_max.saturating_mul(each);
+        let why = format!(", which is {each} for each of `calls_max`, {}", self.calls_max);
+        at_least("outbox_reserve_bytes", self.outbox_reserve_bytes, (cancels, &why))?;
+        for (field, time) in [
             ("call_timeout", self.call_timeout),
             ("message_timeout", self.message_timeout),
             ("connect_timeout", self.connect_timeout),
             ("handshake_timeout", self.handshake_timeout),
-        ];
-        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
-            return Err(format!("{name} must be above 0"));
+            ("backoff_min", self.backoff_min),
+        ] {
+            if time.is_zero() {
+                return Err(format!("`{field}` is {time:?}; it must be above 0"));
+            }
         }
-        if self.unauthenticated_max == 0 || self.unauthenticated_per_ip_max == 0 {
-            return Err(
-                "unauthenticated_max and unauthenticated_per_ip_max are at least 1".to_owned()
-            );
-        }
-        Ok(())
+        at_least("backoff_max", self.backoff_max, (self.backoff_min, " as `backoff_min` is"))
     }
+}
+
+fn within<T: PartialOrd + fmt::Debug>(
+    field: &str,
+    value: T,
+    (min, max): (T, T),
+) -> Result<(), String> {
+    if min <= value && value <= max {
+        return Ok(());
+    }
+    Err(format!("`{field}` is {value:?}; it must be {min:?} to {max:?}"))
+}
+
+fn at_least<T: PartialOrd + fmt::Debug>(
+    field: &str,
+    value: T,
+    (min, why): (T, &str),
+) -> Result<(), String> {
+    if value >= min {
+        return Ok(());
+    }
+    Err(format!("`{field}` is {value:?}; it must be at least {min:?}{why}"))
 }
 
 /// A secret that all nodes of a deployment share, with a public label that tells it from others.
@@ -197,9 +218,46 @@ impl fmt::Debug for ClusterKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// The label is empty or too long.
-    #[error("the label of a cluster key is 1 to 32 bytes, not {0}")]
+    #[error("the label of a cluster key must be 1 to 32 bytes, not {0}")]
     Id(usize),
     /// The secret is too short to stand against guessing.
-    #[error("the secret of a cluster key is at least 32 random bytes, not {0}")]
+    #[error("the secret of a cluster key must be at least 32 random bytes, not {0}")]
     Secret(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_range_is_told_with_the_value_and_the_range() {
+        type Change = fn(&mut Config);
+        let wrong: [(&str, Change); 6] = [
+            ("`frame_bytes_max` is 1023; it must be 1024 to 67108864", |config| {
+                config.frame_bytes_max = 1023;
+            }),
+            (
+                "`outbox_bytes_max` is 7; it must be at least 1048576 as `frame_bytes_max` is",
+                |config| config.outbox_bytes_max = 7,
+            ),
+            ("`requests_max` is 0; it must be at least 1", |config| config.requests_max = 0),
+            (
+                "`outbox_reserve_bytes` is 262144; it must be at least 352000, \
+                 which is 44 for each of `calls_max`, 8000",
+                |config| config.calls_max = 8000,
+            ),
+            ("`call_timeout` is 0ns; it must be above 0", |config| {
+                config.call_timeout = Duration::ZERO;
+            }),
+            ("`backoff_max` is 10ms; it must be at least 50ms as `backoff_min` is", |config| {
+                config.backoff_max = Duration::from_millis(10);
+            }),
+        ];
+        for (text, change) in wrong {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(config.check(), Err(text.to_owned()));
+        }
+        assert_eq!(Config::default().check(), Ok(()));
+    }
 }

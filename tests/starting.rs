@@ -142,7 +142,7 @@ async fn a_config_out_of_range_does_not_start_and_names_the_field() {
         change(&mut config);
         let outcome = cluster.builder(ONE).config(config).start().await;
         let Err(StartError::Config(text)) = outcome else { panic!("{field}: it started") };
-        assert!(text.contains(field), "{field}: {text}");
+        assert!(text.contains(field) && text.contains("must be"), "{field}: {text}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What this node says about itself in every handshake.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::Versions;
 use super::fields::is_plain;
@@ -62,13 +63,13 @@ impl Local {
         keys: &[ClusterKey],
     ) -> Result<Self, LocalError> {
         if !is_plain(&config.deployment, &DEPLOYMENT_BYTES) {
-            return Err(LocalError::Deployment);
+            return Err(LocalError::Deployment(config.deployment.clone()));
         }
         if !is_plain(&config.version_label, &LABEL_BYTES) {
-            return Err(LocalError::VersionLabel);
+            return Err(LocalError::VersionLabel(config.version_label.clone()));
         }
         check_keys(keys)?;
-        let frame_bytes_max = within(&FRAME_BYTES_MAX, u32::try_from(config.frame_bytes_max).ok());
+        let frame_bytes = within(&FRAME_BYTES_MAX, u32::try_from(config.frame_bytes_max).ok());
         let heartbeat_ms = within(&HEARTBEAT_MS, u32::try_from(millis(config.heartbeat)).ok());
         Ok(Self {
             addr,
@@ -76,8 +77,9 @@ impl Local {
             versions: Versions::OURS,
             features,
             deployment: config.deployment.clone(),
-            frame_bytes_max: frame_bytes_max.ok_or(LocalError::FrameBytesMax)?,
-            heartbeat_ms: heartbeat_ms.ok_or(LocalError::Heartbeat)?,
+            frame_bytes_max: frame_bytes
+                .ok_or(LocalError::FrameBytesMax(config.frame_bytes_max))?,
+            heartbeat_ms: heartbeat_ms.ok_or(LocalError::Heartbeat(config.heartbeat))?,
             version_label: config.version_label.clone(),
             keys: keys.iter().map(|key| AuthKey::derive(key.id(), key.secret())).collect(),
         })
@@ -135,17 +137,19 @@ fn within(limits: &RangeInclusive<u32>, value: Option<u32>) -> Option<u32> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LocalError {
     /// The name of the deployment.
-    #[error("`deployment` is 1 to 64 bytes of text without control characters")]
-    Deployment,
+    #[error("`deployment` is {0:?}; it must be 1 to 64 bytes of text without control characters")]
+    Deployment(String),
     /// The version label.
-    #[error("`version_label` is at most 64 bytes of text without control characters")]
-    VersionLabel,
+    #[error(
+        "`version_label` is {0:?}; it must be at most 64 bytes of text without control characters"
+    )]
+    VersionLabel(String),
     /// The frame limit.
-    #[error("`frame_bytes_max` is 1 KiB to 64 MiB")]
-    FrameBytesMax,
+    #[error("`frame_bytes_max` is {0}; it must be 1024 to 67108864")]
+    FrameBytesMax(usize),
     /// The heartbeat.
-    #[error("`heartbeat` is 100 ms to 60 s")]
-    Heartbeat,
+    #[error("`heartbeat` is {0:?}; it must be 100ms to 60s")]
+    Heartbeat(Duration),
     /// Too many keys.
     #[error("a node has at most 8 cluster keys, not {0}")]
     Keys(usize),
