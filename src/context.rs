@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use answer::{Answer, Bounced, Permit, Source, bounce, refuse_request};
+pub(crate) use answer::{Answer, Bounced, Permit, Refused, Source, bounce, refuse_request};
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};

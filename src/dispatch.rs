@@ -132,7 +132,7 @@ impl Inbound for RpcLane {
                 None => self.requests.on_request(frame, now)?,
                 Some(reason) => {
                     let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
-                    self.requests.refuse(&header, method, reason)?;
+                    self.requests.refuse(&header, method, reason.into())?;
                 }
             },
             Kind::Reply => {

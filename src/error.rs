@@ -142,20 +142,24 @@ impl std::error::Error for Status {}
 #[non_exhaustive]
 pub enum CallError {
     /// The handler did not run and will not. Safe to retry, here or elsewhere.
-    #[error("call to {to} was not sent: {reason}{}", Detail(detail))]
+    #[error("call of {method} to {to} did not run: {reason}{}", Detail(detail))]
     NotSent {
         /// Who was called.
         to: LogicalAddr,
+        /// The full name of the method.
+        method: &'static str,
         /// Why.
         reason: Reason,
         /// More, for people; may be empty.
         detail: String,
     },
     /// The request was sent, and what became of it is not known. A retry may do it twice.
-    #[error("call to {to} may be done: {cause}{}", Detail(detail))]
+    #[error("call of {method} to {to} may have run: {cause}{}", Detail(detail))]
     MaybeDone {
         /// Who was called.
         to: LogicalAddr,
+        /// The full name of the method.
+        method: &'static str,
         /// What is known.
         cause: Doubt,
         /// More, for people; may be empty.
@@ -191,11 +195,13 @@ pub enum Doubt {
 
 /// Why a message, or a notification, was not accepted. Nothing of it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("message to {to} was not accepted: {reason}{}", Detail(detail))]
+#[error("{what} to {to} was not accepted: {reason}{}", Detail(detail))]
 #[non_exhaustive]
 pub struct SendError {
     /// Whom it was for.
     pub to: LogicalAddr,
+    /// What it was, for people: `message chat.Line`, `notification chat.Room/Join`.
+    pub what: String,
     /// Why.
     pub reason: Reason,
     /// More, for people; may be empty.
@@ -257,5 +263,35 @@ impl fmt::Display for Undeliverable {
                 write!(f, "up to {at_most} messages to {peer} were lost with their connection")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_call_says_what_it_was_to_whom_and_whether_it_may_have_run() {
+        let to = LogicalAddr::new(1, 2, 1).unwrap();
+        let (method, detail) = ("chat.Room/Join", String::new());
+        let error = CallError::MaybeDone { to, method, cause: Doubt::Deadline, detail };
+        assert_eq!(
+            error.to_string(),
+            "call of chat.Room/Join to 1.2.1 may have run: its deadline passed without a reply"
+        );
+        let (reason, detail) = (Reason::Busy, "the callee is".to_owned());
+        let error = CallError::NotSent { to, method, reason, detail };
+        assert_eq!(
+            error.to_string(),
+            "call of chat.Room/Join to 1.2.1 did not run: \
+             too much is in flight; try later or elsewhere (the callee is)"
+        );
+        let (what, detail) = ("message chat.Line".to_owned(), String::new());
+        let error = SendError { to, what, reason: Reason::Draining, detail };
+        assert_eq!(
+            error.to_string(),
+            "message chat.Line to 1.2.1 was not accepted: \
+             the node is stopping and takes nothing new"
+        );
     }
 }

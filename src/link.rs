@@ -237,9 +237,9 @@ impl Link {
         lane != LaneId::Rpc || self.calls_waiting() > 1
     }
 
-    /// Why nothing new may be put on the link, if so.
-    pub(crate) fn refusal(&self) -> Option<Reason> {
-        self.is_draining.load(Ordering::Relaxed).then_some(Reason::Draining)
+    /// Whether the peer takes nothing new.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     /// A byte came from the peer; `false` if this node was itself stopped for so long that the
@@ -265,6 +265,17 @@ impl Link {
     /// What went wrong last, in words; empty if nothing did.
     pub(crate) fn trouble(&self) -> String {
         self.trouble.lock().clone()
+    }
+
+    /// What the link knows about why something was not sent on it, in words; often nothing.
+    pub(crate) fn detail(&self, reason: Reason) -> String {
+        match reason {
+            Reason::Expired | Reason::Full | Reason::Unreachable => self.trouble(),
+            Reason::TooLarge => self.rpc().session().map_or_else(String::new, |session| {
+                format!("with {} a frame takes {} bytes", self.peer, session.frame_bytes_max)
+            }),
+            _ => String::new(),
+        }
     }
 
     pub(crate) fn set_trouble(&self, text: String) {

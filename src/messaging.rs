@@ -4,4 +4,4 @@ mod inbound;
 mod outbound;
 
 pub(crate) use inbound::{Handlers, Messages, Registered, Shared, bytes_handler, typed_handler};
-pub(crate) use outbound::{Notices, Raw, Sender};
+pub(crate) use outbound::{Notices, Raw, Sender, Subject};

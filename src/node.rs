@@ -25,10 +25,10 @@ use crate::dispatch::Dispatch;
 use crate::error::SendError;
 use crate::incarnation::Incarnation;
 use crate::link::Home;
-use crate::messaging::{Raw, Sender};
+use crate::messaging::{Raw, Sender, Subject};
 use crate::metrics::Stats;
 use crate::name::{Message, MessageId, Method};
-use crate::router::Router;
+use crate::router::{Denied, Router};
 use crate::rpc::{Caller, Request, Target};
 use crate::wire::Reason;
 
@@ -138,8 +138,8 @@ impl Node {
     ///
     /// Dropped before it is done, nothing was sent.
     pub async fn send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
-        self.check_sending(to)?;
-        self.inner.sender.send(to, M::ID, message).await
+        self.check_sending(to, Subject::of::<M>())?;
+        self.inner.sender.send(to, Subject::of::<M>(), message).await
     }
 
     /// Sends a message without ever waiting; preferred inside message handlers, which hold up
@@ -149,8 +149,8 @@ impl Node {
     ///
     /// As [`Node::send`]; [`Reason::Full`] at once.
     pub fn try_send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
-        self.check_sending(to)?;
-        self.inner.sender.try_send(to, M::ID, message)
+        self.check_sending(to, Subject::of::<M>())?;
+        self.inner.sender.try_send(to, Subject::of::<M>(), message)
     }
 
     /// Sends bytes as a message; for everything else see [`Node::send`].
@@ -168,8 +168,8 @@ impl Node {
         id: MessageId,
         bytes: &[u8],
     ) -> Result<(), SendError> {
-        self.check_sending(to)?;
-        self.inner.sender.send(to, id, &Raw(bytes)).await
+        self.check_sending(to, Subject::bytes(id))?;
+        self.inner.sender.send(to, Subject::bytes(id), &Raw(bytes)).await
     }
 
     /// Sends bytes as a message without ever waiting.
@@ -183,14 +183,14 @@ impl Node {
         id: MessageId,
         bytes: &[u8],
     ) -> Result<(), SendError> {
-        self.check_sending(to)?;
-        self.inner.sender.try_send(to, id, &Raw(bytes))
+        self.check_sending(to, Subject::bytes(id))?;
+        self.inner.sender.try_send(to, Subject::bytes(id), &Raw(bytes))
     }
 
     /// A node that drains takes nothing new, but lets handlers at work finish what they do.
-    fn check_sending(&self, to: LogicalAddr) -> Result<(), SendError> {
+    fn check_sending(&self, to: LogicalAddr, subject: Subject) -> Result<(), SendError> {
         if self.inner.stopping.borrow().is_some() && Context::current().is_none() {
-            return Err(SendError { to, reason: Reason::Draining, detail: String::new() });
+            return Err(subject.refused(to, Denied::new(Reason::Draining, "it is this node")));
         }
         Ok(())
     }

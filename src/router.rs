@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::addr::LogicalAddr;
 use crate::discovery::Member;
-use crate::link::{Home, Link};
+use crate::link::{Home, Link, PutError};
 use crate::routing::{Hop, NoRoute, Table};
 use crate::wire::Reason;
 
@@ -18,6 +18,30 @@ pub(crate) struct Router {
     home: Arc<Home>,
     table: ArcSwap<Table>,
     links: RwLock<HashMap<LogicalAddr, Arc<Link>>>,
+}
+
+/// Why a call or a message was not put, with a text for people that may be empty.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+}
+
+impl Denied {
+    pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    /// By a lane of the link.
+    pub(crate) fn by(link: &Link, error: PutError) -> Self {
+        let reason = match error {
+            PutError::Full | PutError::Overflow => Reason::Full,
+            PutError::TooLarge => Reason::TooLarge,
+            PutError::Closed(reason) => reason,
+            PutError::Over => Reason::Unreachable,
+        };
+        Self { reason, detail: link.detail(reason) }
+    }
 }
 
 impl Router {
@@ -36,15 +60,26 @@ impl Router {
     }
 
     /// The link on which a frame of this node to `to` goes out; made when used first.
-    pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Reason> {
+    pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
         let table = self.table.load();
-        let hop = match table.next_hop(self.home.me, to, |_| false) {
-            Ok(Hop::Local) => self.home.me,
-            Ok(Hop::Direct(member) | Hop::Harbor(member)) => member.address,
-            Err(NoRoute::NotAMember(_)) => return Err(Reason::NotAMember),
-            Err(_) => return Err(Reason::NoRoute),
+        let me = self.home.me;
+        let hop = match table.next_hop(me, to, |_| false) {
+            Ok(Hop::Local) => me,
+            Ok(Hop::Direct(member)) => member.address,
+            Err(NoRoute::NotAMember(_)) => return Err(Denied::new(Reason::NotAMember, "")),
+            // Nobody relays yet: a harbor would send it back.
+            Ok(Hop::Harbor(_)) | Err(_) => {
+                let detail = format!(
+                    "it is in another group than this node, {me}, and this version has no harbors"
+                );
+                return Err(Denied::new(Reason::NoRoute, detail));
+            }
         };
-        self.link_to(hop)
+        let link = self.link_to(hop).map_err(|reason| Denied::new(reason, "it is this node"))?;
+        if link.is_draining() {
+            return Err(Denied::new(Reason::Draining, format!("{hop} has said so")));
+        }
+        Ok(link)
     }
 
     /// The link to a member.

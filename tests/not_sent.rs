@@ -5,9 +5,12 @@ mod support;
 
 use std::time::Duration;
 
+use seaway::discovery::Member;
 use seaway::{CallError, Config, Doubt, Method, Reason};
 use support::events::events;
-use support::{COUNT, Cluster, ECHO, Number, Text, addr, not_sent, number, soon, text, timed};
+use support::{
+    COUNT, Cluster, ECHO, Number, Text, addr, not_sent, number, soon, text, timed, until,
+};
 use tokio::task::JoinSet;
 
 /// A text that makes a request of exactly this many bytes: eight for the method, one for the tag,
@@ -22,6 +25,8 @@ async fn p04_an_unknown_method_is_not_sent() {
     let caller = cluster.node("1.1.1").await;
     let callee = cluster.echo("1.2.1").await;
     let outcome = soon("the refusal", caller.call(addr("1.2.1"), COUNT, number(1))).await;
+    let text_of_it = "call of test.Echo/Count to 1.2.1 did not run: the method is not served there";
+    assert_eq!(outcome.clone().unwrap_err().to_string(), text_of_it);
     assert_eq!(not_sent(outcome).0, Reason::Unimplemented);
     assert_eq!(callee.stats().requests, 0);
     // The link lives.
@@ -37,7 +42,9 @@ async fn p04_a_request_that_does_not_decode_is_not_handled_and_safe_to_retry() {
     let caller = cluster.node("1.1.1").await;
     let callee = cluster.echo("1.2.1").await;
     let outcome = soon("the refusal", caller.call(addr("1.2.1"), ECHO_OF_NUMBER, number(1))).await;
-    assert_eq!(not_sent(outcome).0, Reason::Malformed);
+    let (reason, detail) = not_sent(outcome);
+    assert_eq!(reason, Reason::Malformed);
+    assert!(detail.contains("wire type"), "{detail}");
     assert_eq!((callee.stats().requests, callee.stats().requests_refused), (0, 1));
 }
 
@@ -46,7 +53,24 @@ async fn p04_a_call_to_nobody_in_discovery_is_not_sent() {
     let cluster = Cluster::empty();
     let caller = cluster.node("1.1.1").await;
     let outcome = soon("the refusal", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    let text_of_it = "call of test.Echo/Echo to 1.2.1 did not run: discovery has no such member";
+    assert_eq!(outcome.clone().unwrap_err().to_string(), text_of_it);
     assert_eq!(not_sent(outcome).0, Reason::NotAMember);
+}
+
+#[tokio::test]
+async fn p04_a_call_to_another_group_is_not_sent_and_says_what_is_missing() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let text_of_it = "call of test.Echo/Echo to 2.1.1 did not run: no way leads there (it is in \
+                      another group than this node, 1.1.1, and this version has no harbors)";
+    let outcome = soon("the refusal", caller.call(addr("2.1.1"), ECHO, text("hi"))).await;
+    assert_eq!(outcome.unwrap_err().to_string(), text_of_it);
+    // A member with the address of a harbor is none.
+    cluster.discovery.put(Member::new(addr("1.255.1"), "127.0.0.1:1")).unwrap();
+    until("the harbor", || caller.members().iter().any(|m| m.address.is_harbor())).await;
+    let outcome = soon("the refusal", caller.call(addr("2.1.1"), ECHO, text("hi"))).await;
+    assert_eq!(outcome.unwrap_err().to_string(), text_of_it);
 }
 
 #[tokio::test]
@@ -76,7 +100,9 @@ async fn p04_a_call_larger_than_the_peers_frames_is_not_sent_and_the_link_lives(
     let call = |bytes| soon("the outcome", caller.call(addr("1.2.1"), ECHO, request_of(bytes)));
     // First while nobody knows what the link takes, then when it is known.
     for _ in 0..2 {
-        assert_eq!(not_sent(call((64 << 10) + 1).await).0, Reason::TooLarge);
+        let (reason, detail) = not_sent(call((64 << 10) + 1).await);
+        assert_eq!(reason, Reason::TooLarge);
+        assert!(detail.contains("65536"), "{detail}");
         call(64 << 10).await.unwrap();
     }
     assert_eq!(caller.stats().dialed, 1);

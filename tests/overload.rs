@@ -39,6 +39,12 @@ fn patient(caller: &Node, request: Text) -> seaway::Call<'static, Text, Text> {
     caller.call(addr("1.2.1"), ECHO, request).within(Duration::from_secs(60)).detached()
 }
 
+/// Whose limit it is, and which, is said.
+#[track_caller]
+fn assert_busy<R: std::fmt::Debug>(outcome: Result<R, CallError>, whose: &str) {
+    assert_eq!(not_sent(outcome), (Reason::Busy, whose.to_owned()));
+}
+
 #[tokio::test]
 async fn p11_of_one_source_the_4097th_request_is_refused_at_once() {
     let cluster = Cluster::new();
@@ -53,7 +59,10 @@ async fn p11_of_one_source_the_4097th_request_is_refused_at_once() {
     }
     until("4,096 requests", || callee.stats().requests == 4_096).await;
     let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(
+        refused,
+        "the callee handles no more at once than 4096 requests of one peer, its `requests_max`",
+    );
     assert!(took < AT_ONCE, "took {took:?}");
     assert_eq!(callee.stats().requests_refused, 1);
     // Another source has its own places.
@@ -76,7 +85,10 @@ async fn p08_of_one_peer_the_4097th_pending_call_is_refused_at_once() {
     }
     until("4,096 requests", || callee.stats().requests == 4_096).await;
     let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(
+        refused,
+        "this node waits for no more than 4096 replies of 1.2.1 at once, its `calls_max`",
+    );
     assert!(took < AT_ONCE, "took {took:?}");
     // The caller itself refused it.
     assert_eq!(callee.stats().requests_refused, 0);
@@ -100,7 +112,10 @@ async fn p11_of_one_source_16_mib_of_requests_are_in_flight_and_no_more() {
     }
     until("16 requests", || callee.stats().requests == 16).await;
     let refused = soon("the refusal", patient(&caller, large.clone())).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(
+        refused,
+        "the callee handles no more at once than 16777216 bytes of requests of one peer, its `request_bytes_max`",
+    );
     gate.open();
     for reply in soon("all replies", calls.join_all()).await {
         assert_eq!(reply.unwrap().text.len(), large.text.len());
@@ -120,7 +135,7 @@ async fn p11_a_method_at_its_limit_refuses_one_more_at_once() {
     }
     until("three requests", || callee.stats().requests == 3).await;
     let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(refused, "the callee handles no more at once than 3 of this method, its `Limit`");
     assert!(took < AT_ONCE, "took {took:?}");
     // Other methods are not concerned.
     soon("the reply", caller.call(addr("1.2.1"), COUNT, number(1))).await.unwrap();
@@ -152,7 +167,7 @@ async fn p11_methods_of_different_types_share_one_limit() {
     let first = tokio::spawn(patient(&caller, text("hi")));
     until("the first request", || callee.stats().requests == 1).await;
     let refused = soon("the refusal", caller.call(addr("1.2.1"), COUNT, number(1))).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(refused, "the callee handles no more at once than 1 of this method, its `Limit`");
     gate.open();
     assert_eq!(soon("the reply", first).await.unwrap(), Ok(text("hi")));
     let reply = soon("the reply", caller.call(addr("1.2.1"), COUNT, number(1))).await;
@@ -194,7 +209,7 @@ async fn p11_notifications_hold_permits_too() {
     caller.call(addr("1.2.1"), ECHO, text("first")).notify().await.unwrap();
     until("the notification", || callee.stats().requests == 1).await;
     let refused = soon("the refusal", patient(&caller, text("second"))).await;
-    assert_eq!(not_sent(refused).0, Reason::Busy);
+    assert_busy(refused, "the callee handles no more at once than 1 of this method, its `Limit`");
     gate.open();
     let answered = async { while patient(&caller, text("third")).await.is_err() {} };
     soon("the permit", answered).await;

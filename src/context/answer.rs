@@ -76,15 +76,23 @@ impl Source {
         })
     }
 
-    /// A permit for a request with a body of `bytes`; `None` when too much is in flight.
-    pub(crate) fn permit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+    /// A permit for a request with a body of `bytes`; when too much is in flight, of what.
+    pub(crate) fn permit(self: &Arc<Self>, bytes: usize) -> Result<Permit, String> {
         // Counted first, checked then: two at once may both be refused, never both let in.
         let permit = Permit { source: Arc::clone(self), bytes, limit: None };
         let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let in_flight = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if requests > self.requests_max {
+            return Err(format!("{} requests of one peer, its `requests_max`", self.requests_max));
+        }
         // A body larger than the limit passes when it is alone.
-        let has_room = in_flight <= self.bytes_max || in_flight == bytes;
-        (requests <= self.requests_max && has_room).then_some(permit)
+        if in_flight > self.bytes_max && in_flight != bytes {
+            return Err(format!(
+                "{} bytes of requests of one peer, its `request_bytes_max`",
+                self.bytes_max
+            ));
+        }
+        Ok(permit)
     }
 
     /// Whether a handler of the peer's messages or requests is at work.
@@ -300,9 +308,9 @@ impl Answer {
     }
 
     /// Tells the caller that the handler did not run: at once, from the reserve.
-    pub(crate) fn refuse(mut self, reason: Reason) -> Result<(), PutError> {
+    pub(crate) fn refuse(mut self, refused: Refused) -> Result<(), PutError> {
         self.is_given = true;
-        refuse_request(&self.session, self.id, self.method, self.wants_reply, reason)
+        refuse_request(&self.session, self.id, self.method, self.wants_reply, refused)
     }
 
     /// Tells the caller something that no handler said: at once, from the reserve.
@@ -345,26 +353,49 @@ pub(crate) fn refuse_request(
     id: u64,
     method: u64,
     wants_reply: bool,
-    reason: Reason,
+    refused: Refused,
 ) -> Result<(), PutError> {
+    let Refused { reason, text } = refused;
     session.link.home.counters.requests_refused.add(1);
     if !wants_reply {
         let subject = Bounced { kind: Kind::Request, id, subject: method, seq: 0 };
         return bounce(session, subject, reason);
     }
-    let failure = Failure::refused(reason);
-    let mut header = session.link.header(Kind::Reply, id);
-    header.incarnation = session.incarnation;
-    let put = Put {
-        class: Class::Control,
-        header,
-        deadline: Millis::NEVER,
-        extension_len: 0,
-        body_len: failure.len(),
-        only_session: Some(session.id),
+    let put = |class, failure: Failure| {
+        let mut header = session.link.header(Kind::Reply, id);
+        header.incarnation = session.incarnation;
+        let (deadline, extension_len, body_len) = (Millis::NEVER, 0, failure.len());
+        let only_session = Some(session.id);
+        let put = Put { class, header, deadline, extension_len, body_len, only_session };
+        session.link.rpc().put(put, |out| failure.put(out))
     };
-    session.link.rpc().put(put, |out| failure.put(out))?;
+    let refusal = Failure::refused(reason);
+    // The reserve is for what must be said, and the text need not be.
+    if !text.is_empty() && put(Class::Data, Failure { text, ..refusal.clone() }).is_ok() {
+        return Ok(());
+    }
+    put(Class::Control, refusal)?;
     Ok(())
+}
+
+/// Why a request is refused before its handler runs.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    /// More, for people at the caller; may be empty. A bounce has no room for it.
+    pub(crate) text: String,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: Reason, text: String) -> Self {
+        Self { reason, text }
+    }
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, text: String::new() }
+    }
 }
 
 /// Which one-way frame is sent back.

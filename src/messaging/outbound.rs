@@ -8,8 +8,8 @@ use crate::addr::LogicalAddr;
 use crate::context::Context;
 use crate::error::{SendError, Undeliverable};
 use crate::link::{Class, Home, Link, Loss, Put, PutError, Unsent};
-use crate::name::MessageId;
-use crate::router::Router;
+use crate::name::{Message, MessageId};
+use crate::router::{Denied, Router};
 use crate::wire::{Bounce, Kind, Reason};
 
 /// Sends a node's messages.
@@ -17,6 +17,34 @@ use crate::wire::{Bounce, Kind, Reason};
 pub(crate) struct Sender {
     pub(crate) home: Arc<Home>,
     pub(crate) router: Arc<Router>,
+}
+
+/// Which message it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    id: MessageId,
+    /// Not known of bytes.
+    name: Option<&'static str>,
+}
+
+impl Subject {
+    pub(crate) const fn of<M: Message>() -> Self {
+        Self { id: M::ID, name: Some(M::NAME) }
+    }
+
+    pub(crate) const fn bytes(id: MessageId) -> Self {
+        Self { id, name: None }
+    }
+
+    /// The error of a message that was not accepted.
+    pub(crate) fn refused(self, to: LogicalAddr, denied: Denied) -> SendError {
+        let Denied { reason, detail } = denied;
+        let what = match self.name {
+            Some(name) => format!("message {name}"),
+            None => format!("message {}", self.id),
+        };
+        SendError { to, what, reason, detail }
+    }
 }
 
 /// A message to be encoded.
@@ -61,10 +89,11 @@ impl Sender {
     pub(crate) async fn send(
         &self,
         to: LogicalAddr,
-        id: MessageId,
+        subject: Subject,
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
-        let outbound = self.prepare(to, id, body)?;
+        let outbound =
+            self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
         // One who sends and sends must not keep those away who wait in line.
         tokio::task::consume_budget().await;
         let mut outcome = outbound.put();
@@ -72,46 +101,44 @@ impl Sender {
             let (lane, deadline) = (outbound.link.message(), outbound.put.deadline);
             outcome = lane.in_line(self.home.clock, deadline, || outbound.put()).await;
         }
-        self.conclude(to, &outbound.link, outcome)
+        self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
     }
 
     /// Never waits.
     pub(crate) fn try_send(
         &self,
         to: LogicalAddr,
-        id: MessageId,
+        subject: Subject,
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
-        let outbound = self.prepare(to, id, body)?;
+        let outbound =
+            self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
         let outcome = outbound.put();
-        self.conclude(to, &outbound.link, outcome)
+        self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
     }
 
     fn prepare<'a, B: Body + ?Sized>(
         &self,
         to: LogicalAddr,
-        id: MessageId,
+        subject: Subject,
         body: &'a B,
-    ) -> Result<Outbound<'a, B>, SendError> {
-        let refuse = |reason, detail| SendError { to, reason, detail };
+    ) -> Result<Outbound<'a, B>, Denied> {
         let now = self.home.clock.now();
         let mut deadline = now.deadline(self.home.config.message_timeout);
         if let Some(context) = Context::current() {
             deadline = deadline.min(context.deadline());
         }
         if deadline <= now {
-            return Err(refuse(Reason::Expired, String::new()));
+            let detail = "the handler that sends it has no time left";
+            return Err(Denied::new(Reason::Expired, detail));
         }
         let (len, limit) = (body.len(), self.home.config.frame_bytes_max);
         if len > limit {
             let detail = format!("it has {len} bytes; a frame takes {limit}");
-            return Err(refuse(Reason::TooLarge, detail));
+            return Err(Denied::new(Reason::TooLarge, detail));
         }
-        let link = self.router.link(to).map_err(|reason| refuse(reason, String::new()))?;
-        if let Some(reason) = link.refusal() {
-            return Err(refuse(reason, String::new()));
-        }
-        let mut header = link.header(Kind::Message, id.get());
+        let link = self.router.link(to)?;
+        let mut header = link.header(Kind::Message, subject.id.get());
         header.to = to;
         let put = Put {
             class: Class::Data,
@@ -126,20 +153,12 @@ impl Sender {
 
     fn conclude(
         &self,
-        to: LogicalAddr,
-        link: &Link,
+        outbound: &Outbound<'_, impl Body + ?Sized>,
         outcome: Result<u64, PutError>,
-    ) -> Result<(), SendError> {
-        let (reason, detail) = match outcome {
-            Ok(_) => {
-                self.home.counters.accepted.add(1);
-                return Ok(());
-            }
-            Err(PutError::Closed(reason)) => (reason, String::new()),
-            Err(PutError::TooLarge) => (Reason::TooLarge, String::new()),
-            Err(_) => (Reason::Full, link.trouble()),
-        };
-        Err(SendError { to, reason, detail })
+    ) -> Result<(), Denied> {
+        outcome.map_err(|error| Denied::by(&outbound.link, error))?;
+        self.home.counters.accepted.add(1);
+        Ok(())
     }
 }
 

@@ -2,30 +2,29 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use super::caller::{Caller, Denied, Options, Ticket, denied};
+use super::caller::{Caller, Options, Ticket};
 use super::request::Target;
 use crate::error::CallError;
 use crate::link::PutError;
 use crate::name::Method;
+use crate::router::Denied;
 use crate::wire::Reason;
 
 /// The future of a [`super::Request`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'n, Q, R> {
     caller: Held<'n>,
-    stage: Stage<Q>,
-    reply: PhantomData<fn() -> R>,
+    stage: Stage<Q, R>,
 }
 
-enum Stage<Q> {
+enum Stage<Q, R> {
     New {
         to: Target,
-        method: u64,
+        method: Method<Q, R>,
         message: Q,
         options: Options,
     },
@@ -46,8 +45,8 @@ impl<'n, Q, R> Call<'n, Q, R> {
         message: Q,
         options: Options,
     ) -> Self {
-        let stage = Stage::New { to, method: method.id(), message, options };
-        Self { caller, stage, reply: PhantomData }
+        let stage = Stage::New { to, method, message, options };
+        Self { caller, stage }
     }
 }
 
@@ -57,30 +56,41 @@ where
     R: prost::Message + Default,
 {
     /// Puts the request, or stands in line for it.
-    fn begin(&self, to: Target, method: u64, message: Q, options: &Options) -> BeginResult {
+    fn begin(
+        &self,
+        to: Target,
+        method: Method<Q, R>,
+        message: Q,
+        options: &Options,
+    ) -> Result<Begun, CallError> {
         let caller = &*self.caller;
         caller.home.counters.calls.add(1);
         let Target::Address(address) = to;
-        let not_sent =
-            move |Denied { reason, detail }| CallError::NotSent { to: address, reason, detail };
+        let name = method.name();
+        let not_sent = move |Denied { reason, detail }| CallError::NotSent {
+            to: address,
+            method: name,
+            reason,
+            detail,
+        };
         let timeout = caller.home.config.call_timeout;
         let prepared = caller
-            .prepare(to, method, message.encoded_len(), options, timeout)
+            .prepare(to, (&method).into(), message.encoded_len(), options, timeout)
             .map_err(not_sent)?;
         match caller.put(&prepared, &message, true) {
             Ok(Some(ticket)) => Ok(Begun::Waiting(ticket)),
-            Ok(None) => Err(not_sent(Denied::new(Reason::Full))),
+            Ok(None) => Err(not_sent(Denied::new(Reason::Full, ""))),
             Err(PutError::Full) => {
                 let caller = Arc::clone(caller);
                 Ok(Begun::Line(Box::pin(async move {
                     let lane = prepared.link.rpc();
                     let attempt = || caller.put(&prepared, &message, true);
                     let outcome = lane.in_line(caller.home.clock, prepared.deadline, attempt).await;
-                    let failed = |error| not_sent(denied(&prepared.link, error));
-                    outcome.map_err(failed)?.ok_or_else(|| not_sent(Denied::new(Reason::Full)))
+                    let failed = |error| not_sent(caller.denied(&prepared.link, error));
+                    outcome.map_err(failed)?.ok_or_else(|| not_sent(Denied::new(Reason::Full, "")))
                 })))
             }
-            Err(error) => Err(not_sent(denied(&prepared.link, error))),
+            Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
         }
     }
 }
@@ -89,8 +99,6 @@ enum Begun {
     Waiting(Ticket),
     Line(Line),
 }
-
-type BeginResult = Result<Begun, CallError>;
 
 impl<Q, R> Future for Call<'_, Q, R>
 where

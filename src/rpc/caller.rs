@@ -13,7 +13,8 @@ use crate::clock::Millis;
 use crate::context::Context;
 use crate::error::{CallError, Code, Doubt, SendError, Status};
 use crate::link::{Class, Home, Link, Put, PutError};
-use crate::router::Router;
+use crate::name::Method;
+use crate::router::{Denied, Router};
 use crate::wire::{
     Extension, FLAG_NO_REPLY, Kind, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, Origin, Reason,
     ReplyBody, TraceContext,
@@ -21,6 +22,9 @@ use crate::wire::{
 
 /// What stands before the message in a request's body.
 const METHOD_LEN: usize = 8;
+
+/// Too many calls of this node wait for replies.
+const BUSY: PutError = PutError::Closed(Reason::Busy);
 
 /// Makes calls for a node.
 #[derive(Debug)]
@@ -38,29 +42,27 @@ pub(super) struct Options {
     pub(super) trace_parent: Option<String>,
 }
 
-/// Why a call or a notification cannot begin.
-#[derive(Debug)]
-pub(super) struct Denied {
-    pub(super) reason: Reason,
-    pub(super) detail: String,
-}
-
-impl Denied {
-    pub(super) fn new(reason: Reason) -> Self {
-        Self { reason, detail: String::new() }
-    }
-}
-
 /// A call that has been entered: whoever holds it waits for its outcome, and whoever drops it
 /// takes the call back.
 pub(super) struct Ticket {
     caller: Arc<Caller>,
     link: Arc<Link>,
     to: LogicalAddr,
+    method: &'static str,
     pub(super) id: u64,
     /// Where in the rpc lane's bytes the request begins.
     position: u64,
     is_over: bool,
+}
+
+impl Ticket {
+    fn not_sent(&self, reason: Reason, detail: String) -> CallError {
+        CallError::NotSent { to: self.to, method: self.method, reason, detail }
+    }
+
+    fn maybe_done(&self, cause: Doubt, detail: String) -> CallError {
+        CallError::MaybeDone { to: self.to, method: self.method, cause, detail }
+    }
 }
 
 impl Drop for Ticket {
@@ -82,14 +84,27 @@ pub(super) struct Prepared {
     to: LogicalAddr,
     pub(super) deadline: Millis,
     extension: Vec<u8>,
-    method: u64,
+    method: Name,
+}
+
+/// A method without its types.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    id: u64,
+    pub(super) text: &'static str,
+}
+
+impl<Q, R> From<&Method<Q, R>> for Name {
+    fn from(method: &Method<Q, R>) -> Self {
+        Self { id: method.id(), text: method.name() }
+    }
 }
 
 impl Caller {
     pub(super) fn prepare(
         &self,
         to: Target,
-        method: u64,
+        method: Name,
         len: usize,
         options: &Options,
         default: Duration,
@@ -102,18 +117,16 @@ impl Caller {
             deadline = deadline.min(context.deadline());
         }
         if deadline <= now {
-            return Err(Denied::new(Reason::Expired));
+            let detail = "there was no time left when it was made";
+            return Err(Denied::new(Reason::Expired, detail));
         }
         let len = METHOD_LEN + len;
         if len > self.home.config.frame_bytes_max {
             let limit = self.home.config.frame_bytes_max;
             let detail = format!("it has {len} bytes; a frame takes {limit}");
-            return Err(Denied { reason: Reason::TooLarge, detail });
+            return Err(Denied::new(Reason::TooLarge, detail));
         }
-        let link = self.router.link(to).map_err(Denied::new)?;
-        if let Some(reason) = link.refusal() {
-            return Err(Denied::new(reason));
-        }
+        let link = self.router.link(to)?;
         let extension = self.extension(options, context.as_ref())?;
         Ok(Prepared { link, to, deadline, extension, method })
     }
@@ -155,19 +168,19 @@ impl Caller {
             if !wants_reply {
                 return Ok((0, None));
             }
-            let busy = PutError::Closed(Reason::Busy);
             if link.calls.load(Ordering::Relaxed) >= self.home.config.calls_max {
-                return Err(busy);
+                return Err(BUSY);
             }
             let entry = Entry { to: *to, hop: link.peer, position, deadline };
-            let id = self.pending.enter(entry).ok_or(busy)?;
+            let id = self.pending.enter(entry).ok_or(BUSY)?;
             link.calls.fetch_add(1, Ordering::Relaxed);
             let (caller, link, to) = (Arc::clone(self), Arc::clone(link), *to);
-            Ok((id, Some(Ticket { caller, link, to, id, position, is_over: false })))
+            let method = method.text;
+            Ok((id, Some(Ticket { caller, link, to, method, id, position, is_over: false })))
         };
         let encode = |out: &mut Vec<u8>| {
             out.extend_from_slice(extension);
-            out.extend_from_slice(&method.to_be_bytes());
+            out.extend_from_slice(&method.id.to_be_bytes());
             // Fails only without room, and a Vec grows.
             message.encode(out).ok();
         };
@@ -177,12 +190,15 @@ impl Caller {
     pub(super) async fn notify(
         self: &Arc<Self>,
         to: Target,
-        method: u64,
+        method: Name,
         message: &impl prost::Message,
         options: Options,
     ) -> Result<(), SendError> {
         let Target::Address(address) = to;
-        let refuse = |Denied { reason, detail }| SendError { to: address, reason, detail };
+        let refuse = |Denied { reason, detail }| {
+            let what = format!("notification {}", method.text);
+            SendError { to: address, what, reason, detail }
+        };
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
@@ -197,7 +213,7 @@ impl Caller {
                 self.home.counters.accepted.add(1);
                 Ok(())
             }
-            Err(error) => Err(refuse(denied(&prepared.link, error))),
+            Err(error) => Err(refuse(self.denied(&prepared.link, error))),
         }
     }
 
@@ -209,23 +225,32 @@ impl Caller {
     ) -> Result<R, CallError> {
         ticket.is_over = true;
         let result = match outcome {
-            Outcome::Reply(body) => read_reply(ticket.to, body),
+            Outcome::Reply(body) => read_reply(ticket, body),
             Outcome::Refused { reason, hop } => {
-                let detail = match reason {
-                    Reason::Expired => ticket.link.trouble(),
-                    _ if hop == ticket.to => String::new(),
-                    _ => format!("said by {hop}"),
+                let detail = if hop == self.home.me {
+                    ticket.link.detail(reason)
+                } else {
+                    format!("said by {hop}")
                 };
-                Err(CallError::NotSent { to: ticket.to, reason, detail })
+                Err(ticket.not_sent(reason, detail))
             }
-            Outcome::Cut => {
-                let detail = ticket.link.trouble();
-                Err(CallError::MaybeDone { to: ticket.to, cause: Doubt::ConnectionLost, detail })
-            }
+            Outcome::Cut => Err(ticket.maybe_done(Doubt::ConnectionLost, ticket.link.trouble())),
             Outcome::Expired => Err(expire(ticket)),
         };
         self.count(&result);
         result
+    }
+
+    /// Why the link did not take a request.
+    pub(super) fn denied(&self, link: &Link, error: PutError) -> Denied {
+        if error == BUSY {
+            let (max, peer) = (self.home.config.calls_max, link.peer);
+            let detail = format!(
+                "this node waits for no more than {max} replies of {peer} at once, its `calls_max`"
+            );
+            return Denied::new(Reason::Busy, detail);
+        }
+        Denied::by(link, error)
     }
 
     pub(super) fn count<R>(&self, result: &Result<R, CallError>) {
@@ -240,12 +265,10 @@ impl Caller {
 
 /// The deadline has passed: the request is taken back, or cancelled at the callee.
 fn expire(ticket: &Ticket) -> CallError {
-    let to = ticket.to;
     if take_back(ticket) {
-        let detail = ticket.link.trouble();
-        return CallError::NotSent { to, reason: Reason::Expired, detail };
+        return ticket.not_sent(Reason::Expired, ticket.link.trouble());
     }
-    CallError::MaybeDone { to, cause: Doubt::Deadline, detail: String::new() }
+    ticket.maybe_done(Doubt::Deadline, String::new())
 }
 
 /// Takes a request out of the outbox; if the writer was faster, sends a cancel after it.
@@ -278,14 +301,14 @@ fn check_metadata(metadata: &[(String, String)]) -> Result<(), Denied> {
     } else {
         return Ok(());
     };
-    Err(Denied { reason: Reason::Extension, detail: problem })
+    Err(Denied::new(Reason::Extension, problem))
 }
 
 /// A trace context that the caller gives; the state of its trace goes with it, if there is one.
 fn given_trace(text: &str, inherited: Option<&TraceContext>) -> Result<TraceContext, Denied> {
     let Some(mut trace) = TraceContext::from_parent(text) else {
-        let detail = format!("{text:?} is no W3C traceparent");
-        return Err(Denied { reason: Reason::Extension, detail });
+        let detail = format!("{text:?} is no W3C traceparent: 00-<trace id>-<span id>-<flags>");
+        return Err(Denied::new(Reason::Extension, detail));
     };
     if let Some(inherited) = inherited.filter(|inherited| inherited.trace_id == trace.trace_id) {
         trace.state.clone_from(&inherited.state);
@@ -293,19 +316,8 @@ fn given_trace(text: &str, inherited: Option<&TraceContext>) -> Result<TraceCont
     Ok(trace)
 }
 
-pub(super) fn denied(link: &Link, error: PutError) -> Denied {
-    match error {
-        PutError::Full | PutError::Overflow => {
-            Denied { reason: Reason::Full, detail: link.trouble() }
-        }
-        PutError::TooLarge => Denied::new(Reason::TooLarge),
-        PutError::Closed(reason) => Denied::new(reason),
-        PutError::Over => Denied::new(Reason::Unreachable),
-    }
-}
-
-fn read_reply<R: prost::Message + Default>(to: LogicalAddr, body: Bytes) -> Result<R, CallError> {
-    let unreadable = |detail: String| CallError::MaybeDone { to, cause: Doubt::Reply, detail };
+fn read_reply<R: prost::Message + Default>(ticket: &Ticket, body: Bytes) -> Result<R, CallError> {
+    let unreadable = |detail: String| ticket.maybe_done(Doubt::Reply, detail);
     match ReplyBody::read(body) {
         Some(ReplyBody::Ok(bytes)) => {
             R::decode(bytes).map_err(|error| unreadable(error.to_string()))
@@ -313,7 +325,7 @@ fn read_reply<R: prost::Message + Default>(to: LogicalAddr, body: Bytes) -> Resu
         Some(ReplyBody::Error(failure)) => Err(match failure.origin {
             Origin::Refused => {
                 let reason = Reason::from_byte(failure.status);
-                CallError::NotSent { to, reason, detail: failure.text }
+                ticket.not_sent(reason, failure.text)
             }
             Origin::Handler => {
                 let code = Code::from_number(failure.status);

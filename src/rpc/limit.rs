@@ -23,12 +23,13 @@ impl Limit {
         Self { max, running: Arc::default() }
     }
 
-    /// Takes a place; whoever has the counter gives it back.
-    pub(super) fn enter(&self) -> Option<Arc<AtomicUsize>> {
+    /// Takes a place; whoever has the counter gives it back. When there is none, says how many
+    /// there are.
+    pub(super) fn enter(&self) -> Result<Arc<AtomicUsize>, usize> {
         if self.running.fetch_add(1, Ordering::Relaxed) < self.max {
-            return Some(Arc::clone(&self.running));
+            return Ok(Arc::clone(&self.running));
         }
         self.running.fetch_sub(1, Ordering::Relaxed);
-        None
+        Err(self.max)
     }
 }

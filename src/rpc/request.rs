@@ -112,7 +112,7 @@ where
     /// When dropped, nothing was sent.
     pub async fn notify(self) -> Result<(), SendError> {
         let Self { caller, to, method, message, options } = self;
-        caller.notify(to, method.id(), &message, options).await
+        caller.notify(to, (&method).into(), &message, options).await
     }
 
     /// Lets the call outlive the borrow of the node: for `tokio::spawn` and collections.

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::{Buf, Bytes};
+use prost::DecodeError;
 use tokio::time::timeout_at;
 
 use super::limit::Limit;
 use crate::clock::Millis;
-use crate::context::{Answer, Context, Origin, Permit, Source, refuse_request};
+use crate::context::{Answer, Context, Origin, Permit, Refused, Source, refuse_request};
 use crate::error::{Code, Status};
 use crate::link::{Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
@@ -24,7 +25,7 @@ const SLOW_POLL_MS: u64 = 10;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Gives no future for bytes that do not decode.
-type Start = Box<dyn Fn(Context, Bytes) -> Option<Running> + Send + Sync>;
+type Start = Box<dyn Fn(Context, Bytes) -> Result<Running, DecodeError> + Send + Sync>;
 
 /// The methods that a node serves, by their numbers.
 pub(crate) type Methods = HashMap<u64, Registered>;
@@ -45,10 +46,10 @@ where
     F: Future<Output = Result<R, Status>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let start = move |context: Context, body: Bytes| -> Option<Running> {
-        let request = Q::decode(body).ok()?;
+    let start = move |context: Context, body: Bytes| -> Result<Running, DecodeError> {
+        let request = Q::decode(body)?;
         let handler = Arc::clone(&handler);
-        Some(Box::pin(async move {
+        Ok(Box::pin(async move {
             let outcome = handler(context.clone(), request).await;
             if let Some(answer) = context.take_answer() {
                 answer.give(outcome).await;
@@ -82,20 +83,29 @@ impl Server {
         source: &Arc<Source>,
         body: &Bytes,
         time_left: u32,
-    ) -> Result<(&Registered, Permit), Reason> {
+    ) -> Result<(&Registered, Permit), Refused> {
         if time_left == 0 {
-            return Err(Reason::Expired);
+            return Err(Reason::Expired.into());
         }
         if self.is_draining.load(Ordering::Relaxed) {
-            return Err(Reason::Draining);
+            return Err(Reason::Draining.into());
         }
         let registered = self.methods.get(&method).ok_or(Reason::Unimplemented)?;
-        if !extension.is_empty() && Extension::read(extension).is_err() {
-            return Err(Reason::Extension);
+        if !extension.is_empty()
+            && let Err(tag) = Extension::read(extension)
+        {
+            let text = format!("the callee does not take field {tag} of its extension");
+            return Err(Refused::new(Reason::Extension, text));
         }
-        let mut permit = source.permit(body.len()).ok_or(Reason::Busy)?;
+        let busy = |what| {
+            let text = format!("the callee handles no more at once than {what}");
+            Refused::new(Reason::Busy, text)
+        };
+        let mut permit = source.permit(body.len()).map_err(busy)?;
         if let Some(limit) = &registered.limit {
-            permit.limit = Some(limit.enter().ok_or(Reason::Busy)?);
+            let place = limit.enter();
+            permit.limit =
+                Some(place.map_err(|max| busy(format!("{max} of this method, its `Limit`")))?);
         }
         Ok((registered, permit))
     }
@@ -120,7 +130,7 @@ impl Requests {
         let admitted = self.server.admit(method, &extension, &self.source, &body, header.time_left);
         let (registered, permit) = match admitted {
             Ok(admitted) => admitted,
-            Err(reason) => return self.refuse(&header, method, reason),
+            Err(refused) => return self.refuse(&header, method, refused),
         };
         let home = &self.session.link.home;
         let deadline = match header.time_left {
@@ -135,11 +145,14 @@ impl Requests {
             answer: Some(Answer::new(&self.session, &header, method, deadline, permit)),
             node: Arc::clone(&self.node),
         });
-        let Some(running) = (registered.start)(context.clone(), body) else {
-            if let Some(answer) = context.take_answer() {
-                answer.refuse(Reason::Malformed)?;
+        let running = match (registered.start)(context.clone(), body) {
+            Ok(running) => running,
+            Err(error) => {
+                if let Some(answer) = context.take_answer() {
+                    answer.refuse(Refused::new(Reason::Malformed, error.to_string()))?;
+                }
+                return Ok(());
             }
-            return Ok(());
         };
         let handling = Handling { running: Some(running), context };
         if header.is_one_way() {
@@ -188,10 +201,10 @@ impl Requests {
         &self,
         header: &Header,
         method: u64,
-        reason: Reason,
+        refused: Refused,
     ) -> Result<(), Violation> {
         let wants_reply = !header.is_one_way();
-        Ok(refuse_request(&self.session, header.id, method, wants_reply, reason)?)
+        Ok(refuse_request(&self.session, header.id, method, wants_reply, refused)?)
     }
 }
 

@@ -50,31 +50,33 @@ reasons! {
     /// Its deadline passed first.
     Expired = 1, "its deadline passed before it was handled";
     /// A limit of whoever refused it is reached; try later or elsewhere.
-    Busy = 2, "too much is in flight";
+    Busy = 2, "too much is in flight; try later or elsewhere";
     /// The outbox towards it is full.
-    Full = 3, "the outbox is full";
+    Full = 3, "the outbox towards it is full";
     /// The node is stopping.
-    Draining = 4, "the node is draining";
-    /// Nobody handles this message id there.
-    UnknownMessage = 5, "no handler for this message id";
-    /// Nobody serves this method there.
-    Unimplemented = 6, "no such method";
-    /// Discovery knows no such member.
-    NotAMember = 7, "not a member in discovery";
-    /// There is no way to its group.
-    NoRoute = 8, "no harbor leads to its group";
-    /// Its body is larger than a link on the way takes.
-    TooLarge = 9, "larger than a link takes";
+    Draining = 4, "the node is stopping and takes nothing new";
+    /// Nobody handles this message there: the node has no handler with this id.
+    UnknownMessage = 5, "no handler for it is registered there";
+    /// Nobody serves this method there; another node may, such as one of another version.
+    Unimplemented = 6, "the method is not served there";
+    /// Discovery has no such member; add it there, or send to another.
+    NotAMember = 7, "discovery has no such member";
+    /// No way leads there: it is in another group and no harbor leads out of this one, or whoever
+    /// got it is not whom it was for and relays nothing.
+    NoRoute = 8, "no way leads there";
+    /// Its body is larger than a frame may be at this node, or at the other end of a link on the
+    /// way: see [`crate::Config::frame_bytes_max`].
+    TooLarge = 9, "it is larger than a frame may be";
     /// A later message of the same sender arrived first.
-    Overtaken = 10, "a later message arrived first";
+    Overtaken = 10, "a later message of this node arrived first";
     /// The node that it was meant for has restarted, or its sender has.
-    Incarnation = 11, "from or for an earlier run of the node";
+    Incarnation = 11, "it was from or for an earlier run of a node";
     /// It went through too many relays.
-    Hops = 12, "too many relays";
-    /// Its extension has a field that must be understood and is not, or breaks a limit.
-    Extension = 13, "an extension field is not understood";
-    /// Its body is not what its id or method says.
-    Malformed = 14, "the body does not decode";
+    Hops = 12, "it went through too many relays";
+    /// Its metadata or trace context breaks a limit, or is not understood.
+    Extension = 13, "its metadata or trace context is not as it must be";
+    /// Its body is not what its id or method says: the two ends differ in its type.
+    Malformed = 14, "it does not decode as the type that is handled there";
     /// The peer cannot be reached.
     Unreachable = 15, "the peer cannot be reached";
 }
