@@ -78,7 +78,7 @@ impl Upper for Dispatch {
             let outcome = Outcome::Refused { reason, hop };
             self.caller.pending.complete(header.id, header.to, outcome);
         } else {
-            self.notices.on_unsent(&unsent, reason);
+            self.notices.on_unsent(link, &unsent, reason);
         }
         tracing::trace!(peer = %link.peer, kind = ?header.kind, %reason, "frame not sent");
     }

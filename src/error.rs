@@ -217,11 +217,12 @@ impl fmt::Display for Detail<'_> {
     }
 }
 
-/// Tells of messages that `send` accepted and that did not reach a handler.
+/// Tells of messages that `send` accepted and that did not reach a handler; see
+/// [`crate::Builder::on_undeliverable`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Undeliverable {
-    /// One message, or one notification, came back.
+    /// One message, or one notification, came back or did not leave. Its handler did not run.
     Bounced {
         /// Whom it was for.
         address: LogicalAddr,
@@ -229,10 +230,15 @@ pub enum Undeliverable {
         message: Option<MessageId>,
         /// Which method of a notification, as its number on the wire; `None` for a message.
         method: Option<u64>,
+        /// Its full name, such as `chat.Line`, as far as the node remembers what it has sent: not
+        /// of bytes, and of some 200 kinds at most.
+        name: Option<&'static str>,
         /// Why.
         reason: Reason,
-        /// Who sent it back; this node itself, if it never left.
-        hop: LogicalAddr,
+        /// More, for people, such as why nobody could be connected to; may be empty.
+        detail: String,
+        /// Who sent it back; `None` if it never left this node.
+        hop: Option<LogicalAddr>,
     },
     /// Messages were in a connection when it broke.
     Lost {
@@ -248,21 +254,25 @@ pub enum Undeliverable {
 
 impl fmt::Display for Undeliverable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bounced { address, message: Some(id), reason, hop, .. } => {
-                write!(f, "message {id} to {address} came back from {hop}: {reason}")
+        let (peer, number) = match self {
+            Self::Bounced { address, message, method, name, reason, detail, hop } => {
+                match (message, name) {
+                    (Some(_), Some(name)) => write!(f, "message {name}")?,
+                    (Some(id), None) => write!(f, "message {id}")?,
+                    (None, Some(name)) => write!(f, "notification {name}")?,
+                    (None, None) => write!(f, "notification {:#018x}", method.unwrap_or(0))?,
+                }
+                match hop {
+                    None => write!(f, " to {address} was not sent")?,
+                    Some(hop) if hop == address => write!(f, " to {address} came back")?,
+                    Some(hop) => write!(f, " to {address} came back from {hop}")?,
+                }
+                return write!(f, ": {reason}{}", Detail(detail));
             }
-            Self::Bounced { address, method, reason, hop, .. } => {
-                let method = method.unwrap_or_default();
-                write!(f, "notification {method:#018x} to {address} came back from {hop}: {reason}")
-            }
-            Self::Lost { peer, exactly: Some(exactly), .. } => {
-                write!(f, "{exactly} messages to {peer} were lost with their connection")
-            }
-            Self::Lost { peer, at_most, exactly: None } => {
-                write!(f, "up to {at_most} messages to {peer} were lost with their connection")
-            }
-        }
+            Self::Lost { peer, at_most, exactly: None } => (peer, format!("at most {at_most}")),
+            Self::Lost { peer, exactly: Some(exactly), .. } => (peer, format!("exactly {exactly}")),
+        };
+        write!(f, "messages to {peer} were lost with their connection: {number}")
     }
 }
 
@@ -293,5 +303,39 @@ mod tests {
             "message chat.Line to 1.2.1 was not accepted: \
              the node is stopping and takes nothing new"
         );
+    }
+    #[test]
+    fn a_notice_names_what_did_not_arrive_and_who_says_so() {
+        let [to, other] = [(1, 2, 1), (1, 255, 1)].map(|(group, kind, id)| {
+            LogicalAddr::from_bits(group << 20 | kind << 12 | id).unwrap()
+        });
+        let bounced = |message: Option<u64>, name, reason, detail: &str, hop| {
+            let method = message.is_none().then_some(7);
+            let (message, detail) = (message.map(MessageId::new), detail.to_owned());
+            let notice =
+                Undeliverable::Bounced { address: to, message, method, name, reason, detail, hop };
+            notice.to_string()
+        };
+        assert_eq!(
+            bounced(Some(9), Some("chat.Line"), Reason::UnknownMessage, "", Some(to)),
+            "message chat.Line to 1.2.1 came back: no handler for it is registered there"
+        );
+        assert_eq!(
+            bounced(Some(9), None, Reason::Hops, "", Some(other)),
+            "message 9 to 1.2.1 came back from 1.255.1: it went through too many relays"
+        );
+        assert_eq!(
+            bounced(None, Some("chat.Room/Join"), Reason::Expired, "cannot connect", None),
+            "notification chat.Room/Join to 1.2.1 was not sent: \
+             its deadline passed before it was handled (cannot connect)"
+        );
+        assert_eq!(
+            bounced(None, None, Reason::Busy, "", Some(to)),
+            "notification 0x0000000000000007 to 1.2.1 came back: \
+             too much is in flight; try later or elsewhere"
+        );
+        let lost = |exactly| Undeliverable::Lost { peer: to, at_most: 3, exactly }.to_string();
+        assert_eq!(lost(None), "messages to 1.2.1 were lost with their connection: at most 3");
+        assert_eq!(lost(Some(1)), "messages to 1.2.1 were lost with their connection: exactly 1");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// FNV-1a, 64 bits. See Fowler, Noll, Vo: RFC 9923.
 const fn fnv1a(text: &str) -> u64 {
@@ -128,9 +129,54 @@ impl<Q, R> fmt::Debug for Method<Q, R> {
     }
 }
 
+/// How many names a node remembers.
+const NAMES_MAX: usize = 256;
+
+/// The names behind the numbers of what a node has sent, for those who read its notices. Each number
+/// has one place, and the first to come stays: so remembering costs a look, and a few names that
+/// share a place with another are not known.
+pub(crate) struct Names([OnceLock<(u64, &'static str)>; NAMES_MAX]);
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| OnceLock::new()))
+    }
+
+    pub(crate) fn remember(&self, id: u64, name: &'static str) {
+        self.place(id).get_or_init(|| (id, name));
+    }
+
+    /// The name, if it is remembered.
+    pub(crate) fn of(&self, id: u64) -> Option<&'static str> {
+        self.place(id).get().filter(|(known, _)| *known == id).map(|(_, name)| *name)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    const fn place(&self, id: u64) -> &OnceLock<(u64, &'static str)> {
+        &self.0[id as usize % NAMES_MAX]
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().filter_map(OnceLock::get).copied()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_names_with_one_place_the_first_is_remembered() {
+        let names = Names::new();
+        names.remember(1, "chat.Line");
+        names.remember(1, "chat.Other");
+        names.remember(257, "chat.Joined");
+        names.remember(2, "chat.Left");
+        let known = [1, 2, 257, 258].map(|id| names.of(id));
+        assert_eq!(known, [Some("chat.Line"), Some("chat.Left"), None, None]);
+    }
 
     #[test]
     fn the_hash_is_fnv1a_and_never_changes() {

@@ -15,10 +15,9 @@ use tokio::sync::Notify;
 const FROM: &str = "1.1.1";
 const TO: &str = "1.2.1";
 
-/// What a message id that nobody handles comes back as.
-fn bounced(id: u64, to: &str, reason: Reason, hop: &str) -> Undeliverable {
-    let (address, hop) = (addr(to), addr(hop));
-    Undeliverable::Bounced { address, message: Some(MessageId::new(id)), method: None, reason, hop }
+/// What messages that did not arrive are told as.
+fn texts(notices: &[Undeliverable]) -> Vec<String> {
+    notices.iter().map(ToString::to_string).collect()
 }
 
 fn reason_of(outcome: Result<(), seaway::SendError>) -> Option<Reason> {
@@ -165,9 +164,8 @@ async fn messages_to_oneself_arrive_in_order_and_bounce_like_others() {
     }
     assert!(inbox.until_len(5_000).await.iter().copied().eq(0..5_000));
     node.send(addr(FROM), &text("nobody handles it")).await.unwrap();
-    let id = support::Text::ID.get();
-    let expected = bounced(id, FROM, Reason::UnknownMessage, FROM);
-    assert_eq!(notices.until_len(1).await, [expected]);
+    let expected = "message test.Text to 1.1.1 came back: no handler for it is registered there";
+    assert_eq!(texts(&notices.until_len(1).await), [expected]);
 }
 
 // What is not accepted.
@@ -176,10 +174,15 @@ async fn messages_to_oneself_arrive_in_order_and_bounce_like_others() {
 async fn a_message_to_nobody_is_refused_at_once() {
     let cluster = Cluster::new();
     let (sender, _) = cluster.sender(FROM).await;
-    let stranger = sender.send(addr("1.9.9"), &number(0)).await;
-    assert_eq!(reason_of(stranger), Some(Reason::NotAMember));
-    let elsewhere = sender.try_send(addr("9.9.9"), &number(0));
-    assert!(matches!(reason_of(elsewhere), Some(Reason::NoRoute | Reason::NotAMember)));
+    let stranger = sender.send(addr("1.9.9"), &number(0)).await.unwrap_err();
+    assert_eq!(
+        stranger.to_string(),
+        "message test.Number to 1.9.9 was not accepted: discovery has no such member"
+    );
+    let elsewhere = sender.try_send(addr("9.9.9"), &number(0)).unwrap_err();
+    assert_eq!((stranger.reason, elsewhere.reason), (Reason::NotAMember, Reason::NoRoute));
+    let bytes = sender.try_send_bytes(addr("1.9.9"), MessageId::new(7), b"").unwrap_err();
+    assert_eq!(bytes.what, "message 7");
     assert_eq!(sender.stats().accepted, 0);
 }
 
@@ -201,7 +204,15 @@ async fn p03_a_message_that_nobody_handles_comes_back_from_there() {
     let (_receiver, inbox) = cluster.inbox(TO).await;
     let (sender, notices) = cluster.sender(FROM).await;
     sender.send_bytes(addr(TO), MessageId::new(99), &Bytes::new()).await.unwrap();
-    let expected = bounced(99, TO, Reason::UnknownMessage, TO);
+    let expected = Undeliverable::Bounced {
+        address: addr(TO),
+        message: Some(MessageId::new(99)),
+        method: None,
+        name: None,
+        reason: Reason::UnknownMessage,
+        detail: String::new(),
+        hop: Some(addr(TO)),
+    };
     assert_eq!(notices.until_len(1).await, [expected]);
     sender.send(addr(TO), &number(1)).await.unwrap();
     assert_eq!(inbox.until_len(1).await, [1], "the link lives");
@@ -214,23 +225,28 @@ async fn p03_a_message_that_does_not_decode_comes_back() {
     let (sender, notices) = cluster.sender(FROM).await;
     let id = Number::ID;
     sender.send_bytes(addr(TO), id, &Bytes::from_static(&[0xff; 3])).await.unwrap();
-    let expected = bounced(id.get(), TO, Reason::Malformed, TO);
-    assert_eq!(notices.until_len(1).await, [expected]);
+    let expected = format!("message {id} to 1.2.1 came back: {}", Reason::Malformed);
+    assert_eq!(texts(&notices.until_len(1).await), [expected]);
     assert_eq!(inbox.len(), 0);
 }
 
 #[tokio::test]
 async fn p03_a_message_whose_deadline_passes_in_the_outbox_comes_back() {
     let cluster = Cluster::new();
-    let _absent = cluster.absent(TO);
+    let absent = cluster.absent(TO);
     let limit = Duration::from_millis(300);
     let notices = Recorder::new();
     let builder = notice(cluster.builder(FROM), &notices).config(short_lived(limit));
     let sender = builder.start().await.unwrap();
     let began = Instant::now();
     sender.send(addr(TO), &number(0)).await.unwrap();
-    let expected = bounced(Number::ID.get(), TO, Reason::Expired, FROM);
-    assert_eq!(notices.until_len(1).await, [expected]);
+    let told = texts(&notices.until_len(1).await).concat();
+    let network = &absent.network;
+    let expected = format!(
+        "message test.Number to 1.2.1 was not sent: {} (cannot connect to {network}: ",
+        Reason::Expired
+    );
+    assert!(told.starts_with(&expected), "{told}");
     let took = began.elapsed();
     assert!(took + Duration::from_millis(1) >= limit && took < limit * 3, "{took:?}");
 }
@@ -244,8 +260,9 @@ async fn p03_messages_that_wait_for_a_member_come_back_when_it_is_removed() {
         sender.send(addr(TO), &number(n)).await.unwrap();
     }
     cluster.discovery.remove(addr(TO));
-    let expected = bounced(Number::ID.get(), TO, Reason::NotAMember, FROM);
-    assert_eq!(notices.until_len(3).await, vec![expected; 3]);
+    let expected =
+        "message test.Number to 1.2.1 was not sent: discovery has no such member".to_owned();
+    assert_eq!(texts(&notices.until_len(3).await), vec![expected; 3]);
     let stats = sender.stats();
     assert_eq!((stats.accepted, stats.bounced, stats.lost), (3, 3, 0));
 }
@@ -259,8 +276,8 @@ async fn p03_messages_that_wait_come_back_when_their_own_node_stops() {
         sender.send(addr(TO), &number(n)).await.unwrap();
     }
     sender.shutdown(Duration::ZERO).await;
-    let expected = bounced(Number::ID.get(), TO, Reason::Draining, FROM);
-    assert_eq!(notices.until_len(3).await, vec![expected; 3]);
+    let expected = format!("message test.Number to 1.2.1 was not sent: {}", Reason::Draining);
+    assert_eq!(texts(&notices.until_len(3).await), vec![expected; 3]);
 }
 
 #[tokio::test]

@@ -18,14 +18,15 @@ fn listening(builder: Builder) -> (Builder, Heard<Undeliverable>) {
 fn assert_bounced(
     notice: Undeliverable,
     whose: LogicalAddr,
-    what: u64,
+    what: Method<Text, Text>,
     why: Reason,
-    from: LogicalAddr,
+    from: Option<LogicalAddr>,
 ) {
-    let Undeliverable::Bounced { address, message, method, reason, hop } = notice else {
+    let Undeliverable::Bounced { address, message, method, name, reason, hop, .. } = notice else {
         panic!("{notice}")
     };
-    assert_eq!((address, message, method), (whose, None, Some(what)));
+    assert_eq!((address, message, method), (whose, None, Some(what.id())));
+    assert_eq!(name, Some(what.name()));
     assert_eq!((reason, hop), (why, from));
 }
 
@@ -110,13 +111,13 @@ async fn a_refused_notification_comes_back_with_its_method() {
     let callee = builder.limit(ECHO.name(), Limit::concurrent(2)).start().await.unwrap();
     let to = addr("1.2.1");
     caller.call(to, UNKNOWN, text("")).notify().await.unwrap();
-    assert_bounced(undeliverable.any().await, to, UNKNOWN.id(), Reason::Unimplemented, to);
+    assert_bounced(undeliverable.any().await, to, UNKNOWN, Reason::Unimplemented, Some(to));
     caller.call(to, ECHO_OF_NUMBER, number(1)).notify().await.unwrap();
-    assert_bounced(undeliverable.any().await, to, ECHO.id(), Reason::Malformed, to);
+    assert_bounced(undeliverable.any().await, to, ECHO, Reason::Malformed, Some(to));
     for _ in 0..3 {
         caller.call(to, ECHO, text("")).notify().await.unwrap();
     }
-    assert_bounced(undeliverable.any().await, to, ECHO.id(), Reason::Busy, to);
+    assert_bounced(undeliverable.any().await, to, ECHO, Reason::Busy, Some(to));
     gate.open();
     // The account is whole: five accepted, two handled, three bounced.
     let caller_has = caller.stats();
@@ -133,10 +134,10 @@ async fn p03_a_notification_that_never_left_comes_back_at_its_deadline() {
     let _absent = cluster.absent("1.2.1");
     let (builder, mut undeliverable) = listening(cluster.builder("1.1.1"));
     let caller = builder.start().await.unwrap();
-    let (to, me) = (addr("1.2.1"), addr("1.1.1"));
+    let to = addr("1.2.1");
     let request = caller.call(to, ECHO, text("")).within(Duration::from_millis(200));
     request.notify().await.unwrap();
-    assert_bounced(undeliverable.any().await, to, ECHO.id(), Reason::Expired, me);
+    assert_bounced(undeliverable.any().await, to, ECHO, Reason::Expired, None);
     assert_eq!((caller.stats().accepted, caller.stats().bounced), (1, 1));
 }
 

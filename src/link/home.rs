@@ -21,6 +21,7 @@ use crate::config::{ClusterKey, Config};
 use crate::handshake;
 use crate::incarnation::Incarnation;
 use crate::metrics::Counters;
+use crate::name::Names;
 use crate::wire::{Frame, Reason};
 
 /// How many refused connections may be open to hear why.
@@ -34,6 +35,8 @@ pub(crate) struct Home {
     /// Whether handshakes prove a cluster key; without one, only loopback is spoken to.
     pub(crate) has_key: bool,
     pub(crate) counters: Counters,
+    /// What the node has sent.
+    pub(crate) names: Names,
     /// The runtime that the node was started on; whoever uses it may be on another, or on none.
     pub(crate) runtime: Handle,
     /// All tasks of the node; it has stopped when they have ended.
@@ -75,6 +78,7 @@ impl Home {
             config,
             has_key: !keys.is_empty(),
             counters: Counters::default(),
+            names: Names::new(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

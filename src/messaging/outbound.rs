@@ -10,7 +10,7 @@ use crate::error::{SendError, Undeliverable};
 use crate::link::{Class, Home, Link, Loss, Put, PutError, Unsent};
 use crate::name::{Message, MessageId};
 use crate::router::{Denied, Router};
-use crate::wire::{Bounce, Kind, Reason};
+use crate::wire::{Bounce, Header, Kind, Reason};
 
 /// Sends a node's messages.
 #[derive(Debug)]
@@ -138,6 +138,9 @@ impl Sender {
             return Err(Denied::new(Reason::TooLarge, detail));
         }
         let link = self.router.link(to)?;
+        if let Some(name) = subject.name {
+            self.home.names.remember(subject.id.get(), name);
+        }
         let mut header = link.header(Kind::Message, subject.id.get());
         header.to = to;
         let put = Put {
@@ -170,6 +173,17 @@ impl<B: Body + ?Sized> Outbound<'_, B> {
 
 type OnUndeliverable = Box<dyn Fn(Undeliverable) + Send + Sync>;
 
+/// A frame that came back, or never left.
+struct Back {
+    address: LogicalAddr,
+    kind: Kind,
+    /// Message id or method.
+    what: u64,
+    reason: Reason,
+    detail: String,
+    hop: Option<LogicalAddr>,
+}
+
 /// Tells the user what came back or was lost.
 pub(crate) struct Notices {
     home: Arc<Home>,
@@ -181,42 +195,46 @@ impl Notices {
         Self { home, on_undeliverable }
     }
 
-    /// One frame came back from `peer`.
+    /// One frame came back.
     pub(crate) fn on_bounce(&self, address: LogicalAddr, id: u64, bounce: &Bounce) {
-        let is_message = bounce.kind == Kind::Message;
-        self.bounced(
+        let what = if bounce.kind == Kind::Message { id } else { bounce.subject };
+        self.bounced(Back {
             address,
-            is_message.then_some(MessageId::new(id)),
-            (!is_message).then_some(bounce.subject),
-            bounce.reason,
-            bounce.hop,
-        );
+            kind: bounce.kind,
+            what,
+            reason: bounce.reason,
+            detail: String::new(),
+            hop: Some(bounce.hop),
+        });
     }
 
     /// One frame never left.
-    pub(crate) fn on_unsent(&self, unsent: &Unsent, reason: Reason) {
-        let header = &unsent.header;
-        let is_message = header.kind == Kind::Message;
-        self.bounced(
-            header.to,
-            is_message.then_some(MessageId::new(header.id)),
-            (!is_message).then_some(unsent.method),
+    pub(crate) fn on_unsent(&self, link: &Link, unsent: &Unsent, reason: Reason) {
+        let Header { kind, to, id, .. } = unsent.header;
+        self.bounced(Back {
+            address: to,
+            kind,
+            what: if kind == Kind::Message { id } else { unsent.method },
             reason,
-            self.home.me,
-        );
+            detail: link.detail(reason),
+            hop: None,
+        });
     }
 
-    fn bounced(
-        &self,
-        address: LogicalAddr,
-        message: Option<MessageId>,
-        method: Option<u64>,
-        reason: Reason,
-        hop: LogicalAddr,
-    ) {
+    fn bounced(&self, back: Back) {
+        let Back { address, kind, what, reason, detail, hop } = back;
         self.home.counters.bounced.add(1);
         self.home.counters.bounced_by.add(reason);
-        self.tell(Undeliverable::Bounced { address, message, method, reason, hop });
+        let is_message = kind == Kind::Message;
+        self.tell(Undeliverable::Bounced {
+            address,
+            message: is_message.then_some(MessageId::new(what)),
+            method: (!is_message).then_some(what),
+            name: self.home.names.of(what),
+            reason,
+            detail,
+            hop,
+        });
     }
 
     /// Frames were lost with a session, or it is now known how many.

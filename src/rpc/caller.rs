@@ -199,6 +199,7 @@ impl Caller {
             let what = format!("notification {}", method.text);
             SendError { to: address, what, reason, detail }
         };
+        self.home.names.remember(method.id, method.text);
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
