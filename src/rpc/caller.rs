@@ -50,8 +50,9 @@ pub(super) struct Ticket {
     to: LogicalAddr,
     method: &'static str,
     pub(super) id: u64,
-    /// Where in the rpc lane's bytes the request begins.
-    position: u64,
+    /// Where in the rpc lane's bytes the request begins; `None` while it is not there, and for ever
+    /// if it panics when it is encoded: the position is another's then.
+    position: Option<u64>,
     is_over: bool,
 }
 
@@ -176,7 +177,8 @@ impl Caller {
             link.calls.fetch_add(1, Ordering::Relaxed);
             let (caller, link, to) = (Arc::clone(self), Arc::clone(link), *to);
             let method = method.text;
-            Ok((id, Some(Ticket { caller, link, to, method, id, position, is_over: false })))
+            let ticket = Ticket { caller, link, to, method, id, position: None, is_over: false };
+            Ok((id, Some((ticket, position))))
         };
         let encode = |out: &mut Vec<u8>| {
             out.extend_from_slice(extension);
@@ -184,7 +186,11 @@ impl Caller {
             // Fails only without room, and a Vec grows.
             message.encode(out).ok();
         };
-        link.rpc().put_prepared(put, enter, encode)
+        let entered = link.rpc().put_prepared(put, enter, encode)?;
+        Ok(entered.map(|(mut ticket, position)| {
+            ticket.position = Some(position);
+            ticket
+        }))
     }
 
     pub(super) async fn notify(
@@ -275,10 +281,11 @@ fn expire(ticket: &Ticket) -> CallError {
 /// Takes a request out of the outbox; if the writer was faster, sends a cancel after it.
 fn take_back(ticket: &Ticket) -> bool {
     let lane = ticket.link.rpc();
-    if lane.void(ticket.position) {
+    let Some(position) = ticket.position else { return true };
+    if lane.void(position) {
         return true;
     }
-    if lane.is_carrying(ticket.position) {
+    if lane.is_carrying(position) {
         let mut header = ticket.link.header(Kind::Cancel, ticket.id);
         header.to = ticket.to;
         let (class, deadline, extension_len, body_len) = (Class::Cancel, Millis::NEVER, 0, 0);
