@@ -244,8 +244,8 @@ impl Answer {
 
     /// Gives what the handler returned. Waits for room in the outbox, until the deadline.
     pub(crate) async fn give<R: prost::Message>(mut self, outcome: Result<R, Status>) {
-        self.is_given = true;
         if !self.wants_reply {
+            self.is_given = true;
             if let Err(status) = outcome {
                 self.session.link.home.counters.notifications_failed.add(1);
                 tracing::debug!(peer = %self.session.link.peer, %status, "notification failed");
@@ -283,9 +283,14 @@ impl Answer {
     async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
         let lane = self.session.link.rpc();
-        let permit = &mut self.permit;
+        let (permit, is_given) = (&mut self.permit, &mut self.is_given);
+        // Who drops it while it waits for room has given up waiting.
+        *is_given = true;
         let mut body = |out: &mut Vec<u8>| {
+            // A message may panic when it is encoded.
+            *is_given = false;
             body(out);
+            *is_given = true;
             *permit = None;
         };
         let mut outcome = lane.put(put, &mut body);
@@ -334,7 +339,13 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if !self.is_given {
+        if self.is_given {
+            return;
+        }
+        if std::thread::panicking() {
+            self.count_panic();
+            self.fail(Code::Internal, "the handler panicked");
+        } else {
             self.fail(Code::Internal, "the handler ended without an answer");
         }
     }
