@@ -5,6 +5,7 @@ mod answer;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,6 +26,14 @@ use crate::wire::{Extension, TraceContext};
 tokio::task_local! {
     /// The handler that runs: what it calls inherits from here.
     static CURRENT: Context;
+}
+
+/// Decodes what came. Code of the type's own that panics is no better than bytes that do not decode.
+pub(crate) fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, String> {
+    match catch_unwind(|| M::decode(body)) {
+        Ok(decoded) => decoded.map_err(|error| error.to_string()),
+        Err(_) => Err("decoding it panicked".to_owned()),
+    }
 }
 
 /// A handle to what is being handled: who sent it, how much time is left, what came with it.

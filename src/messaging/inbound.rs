@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
-use crate::context::{Bounced, Context, Origin, Source, bounce};
+use crate::context::{Bounced, Context, Origin, Source, bounce, decode};
 use crate::link::{Flow, Session, Violation};
 use crate::name::{Message, MessageId};
 use crate::wire::{Extension, Frame, Reason};
@@ -40,7 +40,7 @@ where
 {
     let handler = Arc::new(handler);
     let start = move |context, body| -> Option<Running> {
-        let message = M::decode(body).ok()?;
+        let message = decode(body).ok()?;
         let handler = Arc::clone(&handler);
         Some(Box::pin(async move { handler(context, message).await }))
     };

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use prost::DecodeError;
 use tokio::time::timeout_at;
 
 use super::limit::Limit;
 use crate::clock::Millis;
-use crate::context::{Answer, Context, Origin, Permit, Refused, Source, refuse_request};
+use crate::context::{Answer, Context, Origin, Permit, Refused, Source, decode, refuse_request};
 use crate::error::{Code, Status};
 use crate::link::{Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
@@ -24,8 +23,8 @@ use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 const SLOW_POLL_MS: u64 = 10;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Gives no future for bytes that do not decode.
-type Start = Box<dyn Fn(Context, Bytes) -> Result<Running, DecodeError> + Send + Sync>;
+/// Gives no future for bytes that do not decode, but says why.
+type Start = Box<dyn Fn(Context, Bytes) -> Result<Running, String> + Send + Sync>;
 
 /// The methods that a node serves, by their numbers.
 pub(crate) type Methods = HashMap<u64, Registered>;
@@ -46,8 +45,8 @@ where
     F: Future<Output = Result<R, Status>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let start = move |context: Context, body: Bytes| -> Result<Running, DecodeError> {
-        let request = Q::decode(body)?;
+    let start = move |context: Context, body: Bytes| -> Result<Running, String> {
+        let request = decode(body)?;
         let handler = Arc::clone(&handler);
         Ok(Box::pin(async move {
             let outcome = handler(context.clone(), request).await;
@@ -147,9 +146,9 @@ impl Requests {
         });
         let running = match (registered.start)(context.clone(), body) {
             Ok(running) => running,
-            Err(error) => {
+            Err(text) => {
                 if let Some(answer) = context.take_answer() {
-                    answer.refuse(Refused::new(Reason::Malformed, error.to_string()))?;
+                    answer.refuse(Refused::new(Reason::Malformed, text))?;
                 }
                 return Ok(());
             }
