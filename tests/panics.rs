@@ -9,9 +9,9 @@ use std::sync::Once;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use seaway::{CallError, Code, Context, Limit, Status};
+use seaway::{CallError, Code, Context, Limit, Message, Method, Reason, Status, Undeliverable};
 use support::events::{Gate, events};
-use support::{COUNT, Cluster, ECHO, Number, Text, addr, number, soon, text, until};
+use support::{COUNT, Cluster, ECHO, Number, Text, addr, not_sent, number, soon, text, until};
 use tokio::task::JoinSet;
 
 const ON_PURPOSE: &str = "on purpose";
@@ -50,45 +50,166 @@ impl Future for DoneThenPanic {
     }
 }
 
-/// A message that does not let itself be encoded.
-#[derive(Clone, Debug, Default)]
-struct Unwritable;
+/// A message that panics where it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Rude {
+    #[default]
+    Never,
+    Measured,
+    Encoded,
+    Decoded,
+}
 
-impl prost::Message for Unwritable {
+impl prost::Message for Rude {
     fn encode_raw(&self, out: &mut impl bytes::BufMut) {
-        out.put_u8(0xff);
-        panic_on_purpose();
+        // The field 1, a number.
+        out.put_u8(0x08);
+        if *self == Self::Encoded {
+            panic_on_purpose();
+        }
+        out.put_u8(u8::from(*self == Self::Decoded));
     }
 
     fn merge_field(
         &mut self,
         _: u32,
         _: prost::encoding::WireType,
-        _: &mut impl bytes::Buf,
+        buf: &mut impl bytes::Buf,
         _: prost::encoding::DecodeContext,
     ) -> Result<(), prost::DecodeError> {
+        if buf.get_u8() == 1 {
+            panic_on_purpose();
+        }
         Ok(())
     }
 
     fn encoded_len(&self) -> usize {
-        1
+        if *self == Self::Measured {
+            panic_on_purpose();
+        }
+        2
     }
 
     fn clear(&mut self) {}
 }
 
-const UNWRITABLE: seaway::Method<Unwritable, Text> = seaway::Method::new("test.Echo/Unwritable");
+impl Message for Rude {
+    const NAME: &'static str = "test.Rude";
+}
+
+const RUDE: Method<Rude, Text> = Method::new("test.Echo/Rude");
+const RUDE_REPLY: Method<Text, Rude> = Method::new("test.Echo/RudeReply");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p21_a_request_that_panics_when_encoded_fails_its_own_call_only() {
     let cluster = Cluster::new();
     let (caller, _callee) = (cluster.node("1.1.1").await, cluster.echo("1.1.2").await);
-    let node = caller.clone();
-    let panics =
-        tokio::spawn(async move { node.call(addr("1.1.2"), UNWRITABLE, Unwritable).await });
-    assert!(soon("the panic", panics).await.unwrap_err().is_panic());
-    let reply = soon("the reply", caller.call(addr("1.1.2"), ECHO, text("a"))).await;
-    assert_eq!(reply.unwrap(), text("a"));
+    for rude in [Rude::Measured, Rude::Encoded] {
+        let call = caller.call(addr("1.1.2"), RUDE, rude).detached();
+        assert!(soon("the panic", tokio::spawn(call)).await.unwrap_err().is_panic());
+        let node = caller.clone();
+        let notify = async move { node.call(addr("1.1.2"), RUDE, rude).notify().await };
+        assert!(soon("the panic", tokio::spawn(notify)).await.unwrap_err().is_panic());
+        let reply = soon("the reply", caller.call(addr("1.1.2"), ECHO, text("a"))).await;
+        assert_eq!(reply.unwrap(), text("a"));
+    }
+    assert_eq!(caller.stats().dialed, 1);
+}
+
+/// The place in the outbox that a request did not get goes to another at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p21_a_request_that_panics_when_encoded_takes_no_other_back() {
+    let cluster = Cluster::new();
+    let (caller, _callee) = (cluster.node("1.1.1").await, cluster.echo("1.1.2").await);
+    let (node, done) = (caller.clone(), std::sync::Arc::new(()));
+    let go_on = std::sync::Arc::downgrade(&done);
+    let rude = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Handle::current();
+        while go_on.strong_count() > 0 {
+            let call = node.call(addr("1.1.2"), RUDE, Rude::Encoded).detached();
+            let panics = std::panic::AssertUnwindSafe(|| runtime.block_on(call));
+            std::panic::catch_unwind(panics).unwrap_err();
+        }
+    });
+    for _ in 0..20_000 {
+        let reply = soon("the reply", caller.call(addr("1.1.2"), ECHO, text("a"))).await;
+        assert_eq!(reply, Ok(text("a")));
+    }
+    drop(done);
+    soon("the other", rude).await.unwrap();
+}
+
+#[tokio::test]
+async fn p21_a_message_that_panics_when_encoded_is_not_sent_and_others_are() {
+    let cluster = Cluster::new();
+    let sender = cluster.node("1.1.1").await;
+    let (say, mut heard) = events();
+    let builder = cluster.builder("1.2.1").on_message(move |_, message: Number| {
+        say.say(message);
+        async {}
+    });
+    let _receiver = builder.start().await.unwrap();
+    for (n, rude) in [Rude::Measured, Rude::Encoded].into_iter().enumerate() {
+        sender.send(addr("1.2.1"), &number(n as u64)).await.unwrap();
+        let node = sender.clone();
+        let send = async move { node.send(addr("1.2.1"), &rude).await };
+        assert!(soon("the panic", tokio::spawn(send)).await.unwrap_err().is_panic());
+        heard.expect(number(n as u64)).await;
+    }
+    assert_eq!((sender.stats().accepted, sender.stats().dialed), (2, 2));
+    // Nothing of the others waits to be written.
+    let report = soon("the end", sender.shutdown(Duration::from_secs(60))).await;
+    assert_eq!(report, seaway::Report::default());
+}
+
+#[tokio::test]
+async fn p21_a_reply_that_panics_when_encoded_fails_its_own_call_only() {
+    let cluster = Cluster::new();
+    let caller = cluster.node("1.1.1").await;
+    let handler = |cx: Context, request: Text| async move {
+        let reply = if request.text.contains("measured") { Rude::Measured } else { Rude::Encoded };
+        if request.text.contains("late") {
+            tokio::task::yield_now().await;
+        }
+        if request.text.contains("elsewhere") {
+            let replier = cx.defer();
+            tokio::spawn(async move { replier.reply(Ok(reply)).await });
+            return Err(Status::deferred());
+        }
+        if request.text.is_empty() { Ok(Rude::Never) } else { Ok(reply) }
+    };
+    let builder = cluster.builder("1.2.1").on_call(RUDE_REPLY, handler);
+    let callee = builder.limit(RUDE_REPLY.name(), Limit::concurrent(1)).start().await.unwrap();
+    let call = |how| caller.call(addr("1.2.1"), RUDE_REPLY, text(how));
+    let ways = ["measured", "encoded", "measured late", "encoded late", "encoded elsewhere"];
+    for how in ways {
+        let outcome = soon(how, call(how).within(Duration::from_secs(60))).await;
+        let Err(CallError::Status(status)) = outcome else { panic!("{how}: {outcome:?}") };
+        assert_eq!(status, Status::new(Code::Internal, "the handler panicked"), "{how}");
+        assert_eq!(soon("a reply", call("")).await, Ok(Rude::Never), "after {how}");
+    }
+    assert_eq!(callee.stats().panics, ways.len() as u64);
+    assert_eq!(caller.stats().dialed, 1);
+}
+
+#[tokio::test]
+async fn p21_what_panics_when_decoded_is_sent_back_and_the_link_lives() {
+    let cluster = Cluster::new();
+    let (say, mut heard) = events();
+    let builder = cluster.builder("1.1.1").on_undeliverable(move |notice| say.say(notice));
+    let sender = builder.start().await.unwrap();
+    let builder = cluster.builder("1.2.1").on_message(|_, _: Rude| async {});
+    let builder = builder.on_call(RUDE, |_, _| async { Ok(text("")) });
+    let receiver = builder.start().await.unwrap();
+    let call = |rude| soon("the outcome", sender.call(addr("1.2.1"), RUDE, rude));
+    assert_eq!(not_sent(call(Rude::Decoded).await).0, Reason::Malformed);
+    assert_eq!(call(Rude::Never).await, Ok(text("")));
+    sender.send(addr("1.2.1"), &Rude::Decoded).await.unwrap();
+    let notice = heard.any().await;
+    assert!(matches!(notice, Undeliverable::Bounced { reason: Reason::Malformed, .. }), "{notice}");
+    sender.send(addr("1.2.1"), &Rude::Never).await.unwrap();
+    until("the next message", || receiver.stats().handled == 1).await;
+    assert_eq!(sender.stats().dialed, 2);
 }
 
 type Boxed = Pin<Box<dyn Future<Output = Result<Text, Status>> + Send>>;
