@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::addr::LogicalAddr;
 use crate::name::MessageId;
+use crate::routing::Target;
 use crate::wire::Reason;
 
 macro_rules! codes {
@@ -144,8 +145,8 @@ pub enum CallError {
     /// The handler did not run and will not. Safe to retry, here or elsewhere.
     #[error("call of {method} to {to} did not run: {reason}{}", Detail(detail))]
     NotSent {
-        /// Who was called.
-        to: LogicalAddr,
+        /// Who was called; the address, if one was picked.
+        to: Target,
         /// The full name of the method.
         method: &'static str,
         /// Why.
@@ -156,8 +157,8 @@ pub enum CallError {
     /// The request was sent, and what became of it is not known. A retry may do it twice.
     #[error("call of {method} to {to} may have run: {cause}{}", Detail(detail))]
     MaybeDone {
-        /// Who was called.
-        to: LogicalAddr,
+        /// Who was called; the address, if one was picked.
+        to: Target,
         /// The full name of the method.
         method: &'static str,
         /// What is known.
@@ -198,8 +199,8 @@ pub enum Doubt {
 #[error("{what} to {to} was not accepted: {reason}{}", Detail(detail))]
 #[non_exhaustive]
 pub struct SendError {
-    /// Whom it was for.
-    pub to: LogicalAddr,
+    /// Whom it was for; the address, if one was picked.
+    pub to: Target,
     /// What it was, for people: `message chat.Line`, `notification chat.Room/Join`.
     pub what: String,
     /// Why.
@@ -284,20 +285,20 @@ mod tests {
     fn a_failed_call_says_what_it_was_to_whom_and_whether_it_may_have_run() {
         let to = LogicalAddr::new(1, 2, 1).unwrap();
         let (method, detail) = ("chat.Room/Join", String::new());
-        let error = CallError::MaybeDone { to, method, cause: Doubt::Deadline, detail };
+        let error = CallError::MaybeDone { to: to.into(), method, cause: Doubt::Deadline, detail };
         assert_eq!(
             error.to_string(),
             "call of chat.Room/Join to 1.2.1 may have run: its deadline passed without a reply"
         );
         let (reason, detail) = (Reason::Busy, "the callee is".to_owned());
-        let error = CallError::NotSent { to, method, reason, detail };
+        let error = CallError::NotSent { to: to.into(), method, reason, detail };
         assert_eq!(
             error.to_string(),
             "call of chat.Room/Join to 1.2.1 did not run: \
              too much is in flight; try later or elsewhere (the callee is)"
         );
         let (what, detail) = ("message chat.Line".to_owned(), String::new());
-        let error = SendError { to, what, reason: Reason::Draining, detail };
+        let error = SendError { to: to.into(), what, reason: Reason::Draining, detail };
         assert_eq!(
             error.to_string(),
             "message chat.Line to 1.2.1 was not accepted: \

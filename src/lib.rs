@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use seaway::discovery::MembersFile;
-//! use seaway::{Context, Message, Method, Node};
+//! use seaway::{Context, LogicalAddr, Message, Method, Node};
 //! # #[derive(Clone, PartialEq, prost::Message)] pub struct JoinRequest {}
 //! # #[derive(Clone, PartialEq, prost::Message)] pub struct JoinReply {}
 //!
@@ -30,7 +30,7 @@
 //!     .start()
 //!     .await?;
 //!
-//! let room = "1.2.1".parse()?;
+//! let room: LogicalAddr = "1.2.1".parse()?;
 //! let reply = node.call(room, JOIN, JoinRequest {}).await?;
 //! node.send(room, &Line { text: "hello".into() }).await?;
 //! node.stopped().await;
@@ -86,7 +86,8 @@ pub use incarnation::Incarnation;
 pub use metrics::Stats;
 pub use name::{Message, MessageId, Method};
 pub use node::{Builder, IntoAddr, Node, Report, Serve, StartError, StopCause};
-pub use rpc::{Call, CallHandle, Limit, Replier, Request, Target};
+pub use routing::{Key, Pick, Target};
+pub use rpc::{Call, CallHandle, Limit, Replier, Request};
 pub use wire::Reason;
 
 /// Takes in what `seaway-codegen` made of the files of one protobuf package, by the package's name.

@@ -48,6 +48,9 @@ use crate::wire::{GoAway, Header, Kind, Pulse, Reason};
 /// Events that wait for a link's driver.
 const EVENTS_MAX: usize = 64;
 
+/// How long after a failed attempt to connect others are picked.
+const FAILED_MS: u64 = 1_000;
+
 /// The longest pause between two questions how far the peer is.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -70,6 +73,8 @@ pub(crate) struct Link {
     is_draining: AtomicBool,
     /// Lanes on which any sign of life is waited for.
     probed: [AtomicBool; state::LANES.len()],
+    /// When the last attempt to connect failed, if no session came after it; otherwise 0.
+    failed: AtomicU64,
     /// The last thing that went wrong, for errors.
     trouble: Mutex<String>,
 }
@@ -91,6 +96,7 @@ impl Link {
             calls: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
             probed: Default::default(),
+            failed: AtomicU64::new(0),
             trouble: Mutex::default(),
             home,
         });
@@ -240,6 +246,13 @@ impl Link {
     /// Whether the peer takes nothing new.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer is worth picking, as far as this node knows.
+    pub(crate) fn is_promising(&self, now: Millis) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed);
+        let has_just_failed = failed > 0 && now.since(Millis(failed)) < FAILED_MS;
+        !self.is_draining() && !has_just_failed
     }
 
     /// A byte came from the peer; `false` if this node was itself stopped for so long that the

@@ -18,7 +18,7 @@ pub use builder::{Builder, IntoAddr, Serve};
 pub use error::StartError;
 pub use stop::{Report, StopCause};
 
-use crate::addr::LogicalAddr;
+use crate::addr::{LogicalAddr, NodeType};
 use crate::context::Context;
 use crate::discovery::{Discovery, Member};
 use crate::dispatch::Dispatch;
@@ -29,7 +29,8 @@ use crate::messaging::{Raw, Sender, Subject};
 use crate::metrics::Stats;
 use crate::name::{Message, MessageId, Method};
 use crate::router::{Denied, Router};
-use crate::rpc::{Caller, Request, Target};
+use crate::routing::Target;
+use crate::rpc::{Caller, Request};
 use crate::wire::Reason;
 
 /// This process's endpoint in the cluster: it calls, sends, and serves under its address.
@@ -137,9 +138,14 @@ impl Node {
     /// # Cancel safety
     ///
     /// Dropped before it is done, nothing was sent.
-    pub async fn send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
-        self.check_sending(to, Subject::of::<M>())?;
-        self.inner.sender.send(to, Subject::of::<M>(), message).await
+    pub async fn send<M: Message>(
+        &self,
+        to: impl Into<Target>,
+        message: &M,
+    ) -> Result<(), SendError> {
+        let to = to.into();
+        self.check_sending(&to, Subject::of::<M>())?;
+        self.inner.sender.send(&to, Subject::of::<M>(), message).await
     }
 
     /// Sends a message without ever waiting; preferred inside message handlers, which hold up
@@ -148,9 +154,14 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::send`]; [`Reason::Full`] at once.
-    pub fn try_send<M: Message>(&self, to: LogicalAddr, message: &M) -> Result<(), SendError> {
-        self.check_sending(to, Subject::of::<M>())?;
-        self.inner.sender.try_send(to, Subject::of::<M>(), message)
+    pub fn try_send<M: Message>(
+        &self,
+        to: impl Into<Target>,
+        message: &M,
+    ) -> Result<(), SendError> {
+        let to = to.into();
+        self.check_sending(&to, Subject::of::<M>())?;
+        self.inner.sender.try_send(&to, Subject::of::<M>(), message)
     }
 
     /// Sends bytes as a message; for everything else see [`Node::send`].
@@ -164,12 +175,13 @@ impl Node {
     /// Dropped before it is done, nothing was sent.
     pub async fn send_bytes(
         &self,
-        to: LogicalAddr,
+        to: impl Into<Target>,
         id: MessageId,
         bytes: &[u8],
     ) -> Result<(), SendError> {
-        self.check_sending(to, Subject::bytes(id))?;
-        self.inner.sender.send(to, Subject::bytes(id), &Raw(bytes)).await
+        let to = to.into();
+        self.check_sending(&to, Subject::bytes(id))?;
+        self.inner.sender.send(&to, Subject::bytes(id), &Raw(bytes)).await
     }
 
     /// Sends bytes as a message without ever waiting.
@@ -179,26 +191,48 @@ impl Node {
     /// As [`Node::try_send`].
     pub fn try_send_bytes(
         &self,
-        to: LogicalAddr,
+        to: impl Into<Target>,
         id: MessageId,
         bytes: &[u8],
     ) -> Result<(), SendError> {
-        self.check_sending(to, Subject::bytes(id))?;
-        self.inner.sender.try_send(to, Subject::bytes(id), &Raw(bytes))
+        let to = to.into();
+        self.check_sending(&to, Subject::bytes(id))?;
+        self.inner.sender.try_send(&to, Subject::bytes(id), &Raw(bytes))
     }
 
     /// A node that drains takes nothing new, but lets handlers at work finish what they do.
-    fn check_sending(&self, to: LogicalAddr, subject: Subject) -> Result<(), SendError> {
+    fn check_sending(&self, to: &Target, subject: Subject) -> Result<(), SendError> {
         if self.inner.stopping.borrow().is_some() && Context::current().is_none() {
-            return Err(subject.refused(to, Denied::new(Reason::Draining, "it is this node")));
+            return Err(
+                subject.refused(to.clone(), Denied::new(Reason::Draining, "it is this node"))
+            );
         }
         Ok(())
     }
 
-    /// The members that discovery knows and this node may see, by type and then by address.
+    /// Those that a [`crate::Pick`] of this type would pick from: the available ones of the own
+    /// group, the node itself among them, then those exported by other groups.
+    ///
+    /// ```no_run
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct Line {}
+    /// # impl seaway::Message for Line { const NAME: &'static str = "chat.Line"; }
+    /// # async fn example(node: seaway::Node, line: Line) -> Result<(), seaway::SendError> {
+    /// const ROOMS: seaway::NodeType = seaway::NodeType::new(7);
+    /// for room in node.members(ROOMS) {
+    ///     node.send(room.address, &line).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn members(&self, node_type: NodeType) -> impl Iterator<Item = Arc<Member>> + use<> {
+        let candidates = self.inner.router.candidates(node_type);
+        (0..).map_while(move |at| candidates.all().get(at).cloned())
+    }
+
+    /// All members that discovery knows and this node may see, available or not, by type and then
+    /// by address.
     #[must_use]
-    pub fn members(&self) -> Vec<Member> {
-        self.inner.router.table().members().map(|member| (**member).clone()).collect()
+    pub fn all_members(&self) -> Vec<Arc<Member>> {
+        self.inner.router.table().members().cloned().collect()
     }
 
     /// What the node has counted since it started.

@@ -1,16 +1,17 @@
-//! Outbound: from an address to the link that leads there.
+//! Outbound: from a target to an address, and from that to the link that leads there.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
-use crate::addr::LogicalAddr;
+use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::Member;
 use crate::link::{Home, Link, PutError};
-use crate::routing::{Hop, NoRoute, Table};
+use crate::routing::{Candidates, Hop, NoRoute, Table, Target};
 use crate::wire::Reason;
 
 /// See the module.
@@ -18,6 +19,10 @@ pub(crate) struct Router {
     home: Arc<Home>,
     table: ArcSwap<Table>,
     links: RwLock<HashMap<LogicalAddr, Arc<Link>>>,
+    /// The zone that this node says it is in.
+    zone: Option<String>,
+    /// Of picks one after another, by type.
+    turns: Vec<AtomicUsize>,
 }
 
 /// Why a call or a message was not put, with a text for people that may be empty.
@@ -45,9 +50,11 @@ impl Denied {
 }
 
 impl Router {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Home>, zone: Option<String>) -> Self {
         let table = ArcSwap::from_pointee(Table::new(home.me));
-        Self { home, table, links: RwLock::default() }
+        let mut turns = Vec::new();
+        turns.resize_with(1 + usize::from(u8::MAX), AtomicUsize::default);
+        Self { home, table, links: RwLock::default(), zone, turns }
     }
 
     /// What discovery knows, as of now.
@@ -57,6 +64,28 @@ impl Router {
 
     pub(crate) fn set_table(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// Who is meant now.
+    pub(crate) fn resolve(&self, target: &Target) -> Result<LogicalAddr, Denied> {
+        let pick = match target {
+            Target::Address(address) => return Ok(*address),
+            Target::Pick(pick) => pick,
+        };
+        let candidates = self.candidates(pick.node_type());
+        let now = self.home.clock.now();
+        let turn = || {
+            let turn = self.turns.get(usize::from(pick.node_type().get()));
+            turn.map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
+        };
+        let is_good = |peer| self.existing(peer).is_none_or(|link| link.is_promising(now));
+        let picked = pick.choose(&candidates, || self.home.random(), turn, is_good);
+        picked.ok_or_else(|| Denied::new(Reason::NotAMember, candidates.to_string()))
+    }
+
+    /// Those of a type that may be picked.
+    pub(crate) fn candidates(&self, node_type: NodeType) -> Arc<Candidates> {
+        self.table.load().candidates(node_type, self.zone.as_deref())
     }
 
     /// The link on which a frame of this node to `to` goes out; made when used first.

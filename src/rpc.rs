@@ -15,5 +15,5 @@ pub(crate) use caller::Caller;
 pub use limit::Limit;
 pub(crate) use pending::{Outcome, Pending};
 pub use replier::Replier;
-pub use request::{CallHandle, Request, Target};
+pub use request::{CallHandle, Request};
 pub(crate) use server::{Methods, Requests, Server, erase};

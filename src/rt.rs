@@ -12,4 +12,5 @@ pub use crate::context::Context;
 pub use crate::error::Status;
 pub use crate::name::{Message, MessageId, Method};
 pub use crate::node::{Builder, Node, Serve};
-pub use crate::rpc::{Request, Target};
+pub use crate::routing::Target;
+pub use crate::rpc::Request;

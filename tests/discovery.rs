@@ -145,7 +145,7 @@ async fn p17_without_the_engine_nodes_go_on_and_with_it_they_converge() {
     let mut members = engine.members();
     members.push(Member::new(addr(THREE), three.local_addr().to_string()));
     engine.come_back(members);
-    until("the new member", || one.members().len() == 3).await;
+    until("the new member", || one.all_members().len() == 3).await;
     reaches(&one, TWO).await.unwrap();
 }
 
@@ -156,7 +156,7 @@ async fn p17_who_was_removed_while_the_engine_was_gone_is_no_member_when_it_is_b
     let one = one.start().await.unwrap();
     engine.go_away();
     engine.come_back(engine.members().into_iter().take(1).collect());
-    until("the removal", || one.members().len() == 1).await;
+    until("the removal", || one.all_members().len() == 1).await;
     assert!(is_not_a_member(&reaches(&one, TWO).await));
 }
 
@@ -174,7 +174,7 @@ async fn p17_a_removal_counts_at_once_told_as_a_delta_or_by_a_snapshot() {
         } else {
             engine.change(Change::Remove(addr(TWO))).await;
         }
-        until("the removal", || one.members().len() == 1).await;
+        until("the removal", || one.all_members().len() == 1).await;
         assert!(is_not_a_member(&reaches(&one, TWO).await));
         let sent = one.send(addr(TWO), &number(1)).await;
         assert_eq!(sent.unwrap_err().reason, Reason::NotAMember);
@@ -189,10 +189,10 @@ async fn p17_an_empty_snapshot_is_not_believed_until_a_removal_confirms_it() {
     engine.snapshot(Vec::new()).await;
     // What is told behind it was taken in after it.
     engine.change(Change::Put(Member::new(addr(THREE), "127.0.0.1:1"))).await;
-    until("the change", || one.members().len() == 3).await;
+    until("the change", || one.all_members().len() == 3).await;
     reaches(&one, TWO).await.unwrap();
     engine.change(Change::Remove(addr(TWO))).await;
-    until("the removal", || one.members().len() == 2).await;
+    until("the removal", || one.all_members().len() == 2).await;
     assert!(is_not_a_member(&reaches(&one, TWO).await));
 }
 
@@ -202,7 +202,7 @@ async fn p17_a_member_that_is_not_available_is_still_reached_by_name() {
     let one = cluster.node(ONE).await;
     let _two = cluster.echo(TWO).await;
     cluster.discovery.set_available(addr(TWO), false).unwrap();
-    until("the change", || one.members().iter().any(|member| !member.available)).await;
+    until("the change", || one.all_members().iter().any(|member| !member.available)).await;
     reaches(&one, TWO).await.unwrap();
 }
 
@@ -218,10 +218,10 @@ async fn a_member_that_was_removed_and_put_back_is_reached_again() {
     let member = Member::new(addr(TWO), two.local_addr().to_string());
     for _ in 0..3 {
         cluster.discovery.put(member.clone()).unwrap();
-        until("the member", || one.members().len() == 2).await;
+        until("the member", || one.all_members().len() == 2).await;
         reaches(&one, TWO).await.unwrap();
         cluster.discovery.remove(addr(TWO));
-        until("the removal", || one.members().len() == 1).await;
+        until("the removal", || one.all_members().len() == 1).await;
         assert!(is_not_a_member(&reaches(&one, TWO).await));
     }
 }
@@ -341,7 +341,7 @@ async fn one_known_as_older() -> (Node, Node, Recorder<u64>) {
     let one = cluster.node(ONE).await;
     let member = Member::new(addr(ONE), one.local_addr().to_string()).incarnation(later());
     elsewhere.discovery.put(member).unwrap();
-    until("the later run", || two.members().len() == 2).await;
+    until("the later run", || two.all_members().len() == 2).await;
     (one, two, inbox)
 }
 
@@ -368,9 +368,9 @@ async fn p15_a_node_that_goes_on_as_a_later_one_is_still_heard_by_peers_that_kne
     let one = notice(cluster.builder(ONE), &notices).start().await.unwrap();
     let member = Member::new(addr(ONE), one.local_addr().to_string()).incarnation(later());
     elsewhere.discovery.put(member).unwrap();
-    until("the later run", || two.members().len() == 2).await;
+    until("the later run", || two.all_members().len() == 2).await;
 
-    until("the members", || one.members().len() == 3 && old_friend.members().len() == 3).await;
+    until("the members", || one.all_members().len() == 3 && old_friend.members().len() == 3).await;
     one.send(addr(THREE), &number(1)).await.unwrap();
     inbox.until_len(1).await;
     one.send(addr(TWO), &number(2)).await.unwrap();
@@ -444,18 +444,18 @@ async fn a_change_of_the_members_file_counts_and_a_broken_file_changes_nothing()
     let one = file.builder(ONE, one).start().await.unwrap();
     file.write(&[(ONE, &one_at), (TWO, &two_at)]);
     let two = echo(file.builder(TWO, two)).start().await.unwrap();
-    until("the new member", || one.members().len() == 2).await;
+    until("the new member", || one.all_members().len() == 2).await;
     reaches(&one, TWO).await.unwrap();
 
     file.write_text("[[member]]\naddress = \"no address\"\n");
     // Five looks at the file.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(one.members().len(), 2);
+    assert_eq!(one.all_members().len(), 2);
     reaches(&one, TWO).await.unwrap();
 
     file.write(&[(ONE, &one_at)]);
     assert_eq!(soon("the end", two.stopped()).await, StopCause::Removed);
-    until("the removal", || one.members().len() == 1).await;
+    until("the removal", || one.all_members().len() == 1).await;
     assert!(is_not_a_member(&reaches(&one, TWO).await));
 }
 

@@ -108,7 +108,7 @@ async fn dial_each_other() {
         inboxes.push(inbox);
     }
     for node in &nodes {
-        until("both members", || node.members().len() == 2).await;
+        until("both members", || node.all_members().len() == 2).await;
     }
     let began = Instant::now();
     let sending = [0, 1].map(|me: usize| {
@@ -325,7 +325,7 @@ async fn p14_a_change_of_address_cancels_an_attempt_that_hangs() {
     let right = listener.local_addr().unwrap().to_string();
     let wrong = mute.local_addr().unwrap().to_string();
     cluster.discovery.put(seaway::discovery::Member::new(addr(TO), wrong)).unwrap();
-    until("the member", || sender.members().len() == 2).await;
+    until("the member", || sender.all_members().len() == 2).await;
     sender.send(addr(TO), &number(0)).await.unwrap();
     // The attempt has come as far as it gets.
     let hung = tokio::task::spawn_blocking(move || mute.accept().unwrap());
@@ -401,7 +401,7 @@ async fn a_node_knows_its_peers_from_discovery() {
     let cluster = Cluster::empty();
     let node = cluster.node(FROM).await;
     cluster.absent(TO);
-    until("both", || node.members().len() == 2).await;
-    let addresses: Vec<LogicalAddr> = node.members().iter().map(|member| member.address).collect();
+    until("both", || node.all_members().len() == 2).await;
+    let addresses: Vec<LogicalAddr> = node.all_members().iter().map(|member| member.address).collect();
     assert_eq!(addresses, [addr(FROM), addr(TO)]);
 }

@@ -124,7 +124,7 @@ async fn p16_a_node_removed_while_a_handler_is_at_work_still_replies() {
     let call = tokio::spawn(caller.call(addr("1.1.1"), ECHO, text("hi")).detached());
     until("the request", || callee.stats().requests == 1).await;
     cluster.discovery.remove(addr("1.1.1"));
-    until("the removal", || caller.members().len() == 1).await;
+    until("the removal", || caller.all_members().len() == 1).await;
     let mut stopped = std::pin::pin!(callee.stopped());
     let early = tokio::time::timeout(Duration::from_millis(200), stopped.as_mut()).await;
     assert!(early.is_err(), "stopped before its handler was done");
@@ -152,7 +152,7 @@ async fn p12_first_messages_both_ways_at_once_arrive_once_over_one_session_per_l
             builder.start().await.unwrap()
         };
         let (low, high) = (node("1.1.1").await, node("1.2.1").await);
-        until("both members", || low.members().len() == 2).await;
+        until("both members", || low.all_members().len() == 2).await;
         let first = |from: &Node, to: &str| {
             let (from, to) = (from.clone(), addr(to));
             tokio::spawn(async move {

@@ -155,7 +155,7 @@ async fn a_notification_that_cannot_be_sent_is_not_accepted() {
     ];
     for (to, request, within, why) in refused {
         let error = caller.call(to, ECHO, request).within(within).notify().await.unwrap_err();
-        assert_eq!((error.to, error.reason), (to, why));
+        assert_eq!((error.to, error.reason), (to.into(), why));
     }
     assert_eq!(caller.stats().accepted, 0);
     assert_eq!(undeliverable.rest(), []);

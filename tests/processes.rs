@@ -53,7 +53,7 @@ impl Pair {
         write(&members, &pair_members);
         cluster.discovery.put(Member::new(addr(CHILD), child.network.clone())).unwrap();
         let child_incarnation = child.start().await;
-        until("the child as a member", || me.members().len() == 2).await;
+        until("the child as a member", || me.all_members().len() == 2).await;
         Self { cluster, me, notices, members, child, child_incarnation }
     }
 

@@ -36,7 +36,7 @@ async fn p02_a_sender_that_left_and_returned_waits_for_the_handler_of_its_last_m
     cluster.discovery.remove(addr(FROM));
     soon("the first to stop", first.stopped()).await;
     support::until("the receiver to forget it", || {
-        receiver.members().iter().all(|member| member.address != addr(FROM))
+        receiver.all_members().iter().all(|member| member.address != addr(FROM))
     })
     .await;
 

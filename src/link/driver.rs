@@ -214,6 +214,7 @@ impl Driver {
         };
         tracing::debug!(peer = %self.link.peer, ?lane, %error, "attempt to connect failed");
         self.link.set_trouble(error.to_string());
+        self.link.failed.store(self.now().0.max(1), Ordering::Relaxed);
         self.machine.on_failed(lane, attempt, tried, jitter);
         self.on_refused(&error)
     }

@@ -167,9 +167,14 @@ impl Home {
         self.sessions.fetch_add(1, Ordering::Relaxed).max(1)
     }
 
+    /// A random number.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.lock().random()
+    }
+
     /// A random id for a span of a trace; never zeros only.
     pub(crate) fn trace_id(&self) -> [u8; 8] {
-        self.random.lock().random::<u64>().max(1).to_be_bytes()
+        self.random().max(1).to_be_bytes()
     }
 
     /// Whether an address may be dialled or bound to.

@@ -10,6 +10,7 @@ use crate::error::{SendError, Undeliverable};
 use crate::link::{Class, Home, Link, Loss, Put, PutError, Unsent};
 use crate::name::{Message, MessageId};
 use crate::router::{Denied, Router};
+use crate::routing::Target;
 use crate::wire::{Bounce, Header, Kind, Reason};
 
 /// Sends a node's messages.
@@ -37,13 +38,13 @@ impl Subject {
     }
 
     /// The error of a message that was not accepted.
-    pub(crate) fn refused(self, to: LogicalAddr, denied: Denied) -> SendError {
+    pub(crate) fn refused(self, to: impl Into<Target>, denied: Denied) -> SendError {
         let Denied { reason, detail } = denied;
         let what = match self.name {
             Some(name) => format!("message {name}"),
             None => format!("message {}", self.id),
         };
-        SendError { to, what, reason, detail }
+        SendError { to: to.into(), what, reason, detail }
     }
 }
 
@@ -88,10 +89,11 @@ impl Sender {
     /// Waits for room until the message's deadline.
     pub(crate) async fn send(
         &self,
-        to: LogicalAddr,
+        to: &Target,
         subject: Subject,
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
+        let to = self.resolve(to, subject)?;
         let outbound =
             self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
         // One who sends and sends must not keep those away who wait in line.
@@ -107,14 +109,19 @@ impl Sender {
     /// Never waits.
     pub(crate) fn try_send(
         &self,
-        to: LogicalAddr,
+        to: &Target,
         subject: Subject,
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
+        let to = self.resolve(to, subject)?;
         let outbound =
             self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
         let outcome = outbound.put();
         self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
+    }
+
+    fn resolve(&self, to: &Target, subject: Subject) -> Result<LogicalAddr, SendError> {
+        self.router.resolve(to).map_err(|denied| subject.refused(to.clone(), denied))
     }
 
     fn prepare<'a, B: Body + ?Sized>(

@@ -284,6 +284,11 @@ impl Builder {
         Ok(node)
     }
 
+    fn zone(&self) -> Option<String> {
+        let zone = self.labels.iter().rfind(|(key, _)| key == "zone");
+        zone.map(|(_, zone)| zone.clone())
+    }
+
     fn check(&mut self) -> Result<(), StartError> {
         if let Some(Clash { id, first, second }) = self.clashes.first().cloned() {
             return Err(StartError::Clash { id, first, second });
@@ -317,7 +322,7 @@ impl Builder {
         table: crate::routing::Table,
         local_addr: SocketAddr,
     ) -> Node {
-        let router = Arc::new(Router::new(Arc::clone(&home)));
+        let router = Arc::new(Router::new(Arc::clone(&home), self.zone()));
         router.set_table(table);
         let pending = Pending::new();
         let caller = Caller { home: Arc::clone(&home), router: Arc::clone(&router), pending };

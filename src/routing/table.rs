@@ -3,8 +3,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::candidates::Candidates;
 use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::{Member, ViewChange};
 
@@ -17,12 +18,15 @@ pub(crate) struct Table {
     me: LogicalAddr,
     /// By type before group, so that all nodes of a type lie together. No list is empty.
     lists: BTreeMap<(NodeType, u16), List>,
+    /// By type, made when first asked for.
+    candidates: Vec<OnceLock<Arc<Candidates>>>,
 }
 
 impl Table {
     /// Makes the table of a node that sees nobody yet.
     pub(crate) fn new(me: LogicalAddr) -> Self {
-        Self { me, lists: BTreeMap::new() }
+        let candidates = vec![OnceLock::new(); 1 + usize::from(u8::MAX)];
+        Self { me, lists: BTreeMap::new(), candidates }
     }
 
     /// The node whose table it is.
@@ -50,7 +54,6 @@ impl Table {
 
     /// All members of a type, available or not: first those of the own group, then the others, in
     /// the order of their addresses.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for targets picked by type"))]
     pub(crate) fn of_type(&self, node_type: NodeType) -> impl Iterator<Item = &Arc<Member>> {
         let own = self.me.group();
         let others = self
@@ -59,6 +62,25 @@ impl Table {
             .filter(move |((_, group), _)| *group != own)
             .flat_map(|(_, list)| list.iter());
         self.list(node_type, own).iter().chain(others)
+    }
+
+    /// Those of a type that may be picked; `zone` is where this node says it is.
+    pub(crate) fn candidates(&self, node_type: NodeType, zone: Option<&str>) -> Arc<Candidates> {
+        let make = || Arc::new(Candidates::new(self, node_type, zone));
+        match self.candidates.get(usize::from(node_type.get())) {
+            Some(made) => Arc::clone(made.get_or_init(make)),
+            None => make(),
+        }
+    }
+
+    /// Forgets the candidates that a change of this member may touch.
+    fn forget_candidates(&mut self, changed: LogicalAddr) {
+        if changed.is_harbor() || changed == self.me {
+            // Who can be reached, and who is near, may be different now.
+            self.candidates.fill(OnceLock::new());
+        } else if let Some(made) = self.candidates.get_mut(usize::from(changed.node_type().get())) {
+            *made = OnceLock::new();
+        }
     }
 
     /// The harbors of a group, available or not, in the order of their ids.
@@ -89,6 +111,7 @@ impl Table {
         let by_id = |member: &Arc<Member>| (member.address.id(), Arc::clone(member));
         let mut members: BTreeMap<u16, Arc<Member>> = old.iter().map(by_id).collect();
         for change in changes {
+            self.forget_candidates(change.address());
             match change {
                 ViewChange::Added(member) | ViewChange::Updated { new: member, .. } => {
                     members.extend([by_id(member)]);

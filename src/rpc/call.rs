@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use super::caller::{Caller, Options, Ticket};
-use super::request::Target;
 use crate::error::CallError;
 use crate::link::PutError;
 use crate::name::Method;
 use crate::router::Denied;
+use crate::routing::Target;
 use crate::wire::Reason;
 
 /// The future of a [`super::Request`].
@@ -65,10 +65,15 @@ where
     ) -> Result<Begun, CallError> {
         let caller = &*self.caller;
         caller.home.counters.calls.add(1);
-        let Target::Address(address) = to;
         let name = method.name();
+        let to = match caller.router.resolve(&to) {
+            Ok(address) => address,
+            Err(Denied { reason, detail }) => {
+                return Err(CallError::NotSent { to, method: name, reason, detail });
+            }
+        };
         let not_sent = move |Denied { reason, detail }| CallError::NotSent {
-            to: address,
+            to: to.into(),
             method: name,
             reason,
             detail,

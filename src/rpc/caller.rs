@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::pending::{Entry, Outcome, Pending};
-use super::request::Target;
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::context::Context;
@@ -15,6 +14,7 @@ use crate::error::{CallError, Code, Doubt, SendError, Status};
 use crate::link::{Class, Home, Link, Put, PutError};
 use crate::name::Method;
 use crate::router::{Denied, Router};
+use crate::routing::Target;
 use crate::wire::{
     Extension, FLAG_NO_REPLY, Kind, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, Origin, Reason,
     ReplyBody, TraceContext,
@@ -58,11 +58,11 @@ pub(super) struct Ticket {
 
 impl Ticket {
     fn not_sent(&self, reason: Reason, detail: String) -> CallError {
-        CallError::NotSent { to: self.to, method: self.method, reason, detail }
+        CallError::NotSent { to: self.to.into(), method: self.method, reason, detail }
     }
 
     fn maybe_done(&self, cause: Doubt, detail: String) -> CallError {
-        CallError::MaybeDone { to: self.to, method: self.method, cause, detail }
+        CallError::MaybeDone { to: self.to.into(), method: self.method, cause, detail }
     }
 }
 
@@ -104,13 +104,12 @@ impl<Q, R> From<&Method<Q, R>> for Name {
 impl Caller {
     pub(super) fn prepare(
         &self,
-        to: Target,
+        to: LogicalAddr,
         method: Name,
         len: usize,
         options: &Options,
         default: Duration,
     ) -> Result<Prepared, Denied> {
-        let Target::Address(to) = to;
         let context = Context::current();
         let now = self.home.clock.now();
         let mut deadline = now.deadline(options.timeout.unwrap_or(default));
@@ -200,11 +199,15 @@ impl Caller {
         message: &impl prost::Message,
         options: Options,
     ) -> Result<(), SendError> {
-        let Target::Address(address) = to;
-        let refuse = |Denied { reason, detail }| {
+        let refused = |to: Target, Denied { reason, detail }| {
             let what = format!("notification {}", method.text);
-            SendError { to: address, what, reason, detail }
+            SendError { to, what, reason, detail }
         };
+        let to = match self.router.resolve(&to) {
+            Ok(address) => address,
+            Err(denied) => return Err(refused(to, denied)),
+        };
+        let refuse = |denied| refused(to.into(), denied);
         self.home.names.remember(method.id, method.text);
         let timeout = self.home.config.message_timeout;
         let prepared =

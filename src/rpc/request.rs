@@ -7,23 +7,9 @@ use tokio::task::AbortHandle;
 
 use super::call::{Call, Held};
 use super::caller::{Caller, Options};
-use crate::addr::LogicalAddr;
 use crate::error::{CallError, SendError};
 use crate::name::Method;
-
-/// Whom a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Target {
-    /// The node with this address.
-    Address(LogicalAddr),
-}
-
-impl From<LogicalAddr> for Target {
-    fn from(address: LogicalAddr) -> Self {
-        Self::Address(address)
-    }
-}
+use crate::routing::Target;
 
 /// A call that is ready to be made: await it for the reply.
 ///

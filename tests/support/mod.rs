@@ -109,6 +109,12 @@ impl Cluster {
         Absent { address: address.to_owned(), network, discovery, socket }
     }
 
+    /// What discovery says of a member.
+    pub fn member(&self, address: &str) -> Member {
+        let address = addr(address);
+        self.discovery.members().into_iter().find(|member| member.address == address).unwrap()
+    }
+
     /// A node that serves nothing.
     pub async fn node(&self, address: &str) -> Node {
         self.builder(address).start().await.unwrap()

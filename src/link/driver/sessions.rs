@@ -52,6 +52,7 @@ impl Driver {
         let Some(upper) = self.upper() else { return };
         let (lane, now) = (established.lane, self.now());
         let session = Session::new(Arc::clone(&self.link), established, is_known);
+        self.link.failed.store(0, Ordering::Relaxed);
         self.link.heard.store(now.0, Ordering::Relaxed);
         self.link.awake.store(now.0, Ordering::Relaxed);
         let inbound = upper.inbound(Arc::clone(&session));
