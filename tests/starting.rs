@@ -178,3 +178,13 @@ async fn a_node_whose_engine_ends_the_watch_first_does_not_start_and_says_so() {
     assert!(matches!(error, StartError::DiscoveryEnded), "{error}");
     assert!(error.to_string().contains("ended its watch"), "{error}");
 }
+
+#[tokio::test]
+async fn a_node_with_labels_that_cannot_be_announced_does_not_start() {
+    let cluster = Cluster::empty();
+    let error = cluster.builder(ONE).label("zone", "x".repeat(5000)).start().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the labels of a member take at most 4096 bytes in all, not 5004"
+    );
+}

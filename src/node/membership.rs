@@ -190,9 +190,11 @@ pub(super) async fn announce(inner: &Inner, available: bool) -> Result<(), Start
             let again = Announcement { incarnation: home.incarnation(), ..announcement };
             Ok(inner.discovery.announce(&again).await?)
         }
-        Err(error @ (DiscoveryError::Superseded { .. } | DiscoveryError::NotAMember(_))) => {
-            Err(error.into())
-        }
+        Err(
+            error @ (DiscoveryError::Superseded { .. }
+            | DiscoveryError::NotAMember(_)
+            | DiscoveryError::Invalid(_)),
+        ) => Err(error.into()),
         Err(error) => {
             tracing::warn!(node = %home.me, %error, "cannot announce; peers may see the node as gone");
             Ok(())
