@@ -33,7 +33,10 @@ pub enum StartError {
         second: String,
     },
     /// A limit is for a method that is not served.
-    #[error("a limit is set on {0}, which is not served here")]
+    #[error(
+        "a limit is set on {0:?}, which is not served here: give the builder its handler, \
+         or the limit the full name of a method"
+    )]
     LimitOnNothing(String),
     /// There is no discovery.
     #[error("a node needs to know its peers: give the builder `.discovery(…)`")]
@@ -97,7 +100,7 @@ fn what_helps(error: &io::Error) -> &'static str {
 
 fn clash(id: u64, first: &str, second: &str) -> String {
     if first == second {
-        return format!("{first} and {second} are the same, and each has a handler: remove one");
+        return format!("{first} has two handlers: remove one");
     }
     format!("{first} and {second} have the same id {id:#x}: rename one, or give it another id")
 }

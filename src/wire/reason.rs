@@ -70,7 +70,7 @@ reasons! {
     /// A later message of the same sender arrived first.
     Overtaken = 10, "a later message of this node arrived first";
     /// The node that it was meant for has restarted, or its sender has.
-    Incarnation = 11, "it was from or for an earlier run of a node";
+    Incarnation = 11, "it was for an earlier run of the node, or from one; try again";
     /// It went through too many relays.
     Hops = 12, "it went through too many relays";
     /// Its metadata or trace context breaks a limit, or is not understood.
