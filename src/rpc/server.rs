@@ -153,7 +153,7 @@ impl Requests {
                 return Ok(());
             }
         };
-        let handling = Handling { running: Some(running), context };
+        let handling = Handling { running: Some(running), context, method: registered.name };
         if header.is_one_way() {
             if !self.session.count_handled() {
                 return Ok(());
@@ -211,6 +211,7 @@ impl Requests {
 struct Handling {
     running: Option<Running>,
     context: Context,
+    method: &'static str,
 }
 
 impl Handling {
@@ -222,6 +223,7 @@ impl Handling {
     }
 
     fn on_panic(&mut self) {
+        tracing::error!(method = self.method, peer = %self.context.peer(), "handler panicked");
         self.running = None;
         if let Some(mut answer) = self.context.take_answer() {
             answer.count_panic();
