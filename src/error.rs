@@ -80,9 +80,32 @@ codes! {
 /// How a handler says no: a code, a text for people, and bytes for programs.
 ///
 /// ```
-/// use seaway::{Code, Status};
-/// let status = Status::new(Code::NotFound, "no room 42").with_details(&b"42"[..]);
-/// assert_eq!(status.to_string(), "NotFound: no room 42");
+/// # #[derive(Clone, PartialEq, prost::Message)] struct JoinRequest {}
+/// # #[derive(Clone, PartialEq, prost::Message)] struct JoinReply {}
+/// use prost::Message;
+/// use seaway::{CallError, Code, LogicalAddr, Method, Node, Status};
+/// const JOIN: Method<JoinRequest, JoinReply> = Method::new("chat.Room/Join");
+///
+/// /// What a program needs to know of a room that is full.
+/// #[derive(Clone, PartialEq, prost::Message)]
+/// struct RoomIsFull {
+///     #[prost(uint32, tag = "1")]
+///     retry_in_s: u32,
+/// }
+///
+/// async fn join(_: seaway::Context, _: JoinRequest) -> Result<JoinReply, Status> {
+///     let details = RoomIsFull { retry_in_s: 30 }.encode_to_vec();
+///     Err(Status::new(Code::ResourceExhausted, "room 42 is full").with_details(details))
+/// }
+///
+/// async fn ask(node: Node, room: LogicalAddr) {
+///     if let Err(CallError::Status(status)) = node.call(room, JOIN, JoinRequest {}).await {
+///         println!("{status}"); // ResourceExhausted: room 42 is full
+///         if let Ok(full) = RoomIsFull::decode(status.details().clone()) {
+///             println!("again in {} s", full.retry_in_s);
+///         }
+///     }
+/// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -92,7 +115,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// A status without details. Of the text at most 4 KiB reach the caller.
+    /// A status without details. Of the text at most 4 KiB reach the caller, which ends between two
+    /// characters.
     #[must_use]
     pub fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), details: Bytes::new() }
@@ -104,7 +128,8 @@ impl Status {
         Self::new(Code::Internal, "deferred")
     }
 
-    /// Adds bytes for programs; with the text they must fit a frame.
+    /// Sets the bytes for programs, such as an encoded message. With the text they must fit a frame
+    /// of the link ([`crate::Config::frame_bytes_max`]), or they do not reach the caller.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Bytes>) -> Self {
         self.details = details.into();

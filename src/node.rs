@@ -164,7 +164,8 @@ impl Node {
         self.inner.sender.try_send(&to, Subject::of::<M>(), message)
     }
 
-    /// Sends bytes as a message; for everything else see [`Node::send`].
+    /// Sends bytes as a message, for a handler of [`Builder::on_bytes`], where an example is. For
+    /// everything else see [`Node::send`].
     ///
     /// # Errors
     ///

@@ -139,14 +139,16 @@ impl Builder {
         self
     }
 
-    /// Adds a cluster key. The first is the one offered; all are accepted. Without any, the node
-    /// speaks on loopback only.
+    /// Adds a cluster key, of at most 8. The first is the one offered first; all are accepted.
+    /// Without any, the node speaks on loopback only, unless [`Config::insecure_remote`] says
+    /// otherwise.
     pub fn key(mut self, key: ClusterKey) -> Self {
         self.keys.push(key);
         self
     }
 
-    /// Listens on this address, `host:port`, instead of the one that discovery has for the node.
+    /// Listens on this address, `host:port`, instead of the one that discovery has for the node,
+    /// such as `0.0.0.0:7001` where peers reach it by another. Port 0 takes any that is free.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Listen::Address(address.into());
         self
@@ -160,7 +162,9 @@ impl Builder {
         self
     }
 
-    /// Adds a label that the node announces about itself, such as its version, zone or weight.
+    /// Adds a label that the node announces about itself, such as its version, zone or weight; at
+    /// most 32 of 4 KiB in all, with those that discovery has of it. One with the same key is
+    /// replaced.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
@@ -172,7 +176,8 @@ impl Builder {
     }
 
     /// Serves a method. A handler is polled once where the request arrives, so up to its first wait
-    /// it must not block; it goes on in a task of its own.
+    /// it must not block; it goes on in a task of its own, which ends with the caller's deadline or
+    /// cancellation. [`Builder::start`] fails if the method has a handler already.
     pub fn on_call<Q, R, H, F>(mut self, method: Method<Q, R>, handler: H) -> Self
     where
         Q: prost::Message + Default + 'static,
@@ -193,14 +198,17 @@ impl Builder {
         self
     }
 
-    /// Limits a method, by its full name; clones of one limit share its count.
+    /// Limits a method, by its full name ([`Method::name`]); clones of one limit share its count.
+    /// Of several for one method the last counts; [`Builder::start`] fails if the method is not
+    /// served here. See [`Limit`] for an example.
     pub fn limit(mut self, method: impl Into<String>, limit: Limit) -> Self {
         self.limits.push((method.into(), limit));
         self
     }
 
     /// Handles messages of a type. The messages of one sender are handled one after another: while
-    /// a handler waits, its sender's next message does.
+    /// a handler waits, its sender's next message does. [`Builder::start`] fails if the type has a
+    /// handler already.
     pub fn on_message<M, H, F>(self, handler: H) -> Self
     where
         M: Message,
@@ -212,6 +220,21 @@ impl Builder {
 
     /// Handles messages that are bytes, by their id. The bytes are a slice of the read buffer: one
     /// kept for long keeps the whole buffer (up to 128 KiB more than itself).
+    ///
+    /// ```no_run
+    /// # async fn example(node: seaway::Node, to: seaway::LogicalAddr) -> Result<(), seaway::SendError> {
+    /// use bytes::Bytes;
+    /// use seaway::{Context, MessageId, Node};
+    /// const SAMPLE: MessageId = MessageId::new(1001);
+    ///
+    /// let builder = Node::builder("1.5.1").on_bytes(SAMPLE, |cx: Context, sample: Bytes| async move {
+    ///     println!("{} bytes of {}", sample.len(), cx.peer());
+    /// });
+    /// // At another node:
+    /// node.send_bytes(to, SAMPLE, b"\x01\x02").await?;
+    /// # drop(builder);
+    /// # Ok(()) }
+    /// ```
     pub fn on_bytes<H, F>(self, id: MessageId, handler: H) -> Self
     where
         H: Fn(Context, Bytes) -> F + Send + Sync + 'static,
@@ -233,8 +256,20 @@ impl Builder {
         self
     }
 
-    /// Hears of messages that were accepted and did not reach a handler. Called from the node's own
-    /// tasks: it must not block.
+    /// Hears of messages and notifications that were accepted and did not reach a handler. Called
+    /// from the node's own tasks: it must not block. Without it they are counted all the same, see
+    /// [`crate::Stats`].
+    ///
+    /// ```
+    /// use seaway::{Node, Reason, Undeliverable};
+    /// let builder = Node::builder("1.1.1").on_undeliverable(|notice| match &notice {
+    ///     // It was not handled: whoever still needs it may send it again.
+    ///     Undeliverable::Bounced { reason: Reason::Expired, .. } => eprintln!("too late: {notice}"),
+    ///     // How many were handled is not known until both ends have met again.
+    ///     Undeliverable::Lost { peer, .. } => eprintln!("ask {peer} what it has: {notice}"),
+    ///     _ => eprintln!("{notice}"),
+    /// });
+    /// ```
     pub fn on_undeliverable(
         mut self,
         told: impl Fn(Undeliverable) + Send + Sync + 'static,

@@ -3,12 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many requests of one method, or of several that share it, may be handled at once. One more
-/// is refused with `Busy`, which is safe to retry elsewhere.
+/// How many requests of one method, or of several that share it, may be handled at once, of all
+/// callers together; set with [`crate::Builder::limit`]. One more is refused with
+/// [`crate::Reason::Busy`], which is safe to retry elsewhere. Without a limit only those of
+/// [`crate::Config::requests_max`] and [`crate::Config::request_bytes_max`] hold, for each caller.
 ///
 /// ```
-/// let limit = seaway::Limit::concurrent(64);
-/// let shared_with_another_method = limit.clone();
+/// # #[derive(Clone, PartialEq, prost::Message)] struct Search {}
+/// # #[derive(Clone, PartialEq, prost::Message)] struct Hits {}
+/// use seaway::{Limit, Method, Node};
+/// const SEARCH: Method<Search, Hits> = Method::new("books.Index/Search");
+/// const SUGGEST: Method<Search, Hits> = Method::new("books.Index/Suggest");
+///
+/// // Not more than 64 of both together: they use the same disk.
+/// let limit = Limit::concurrent(64);
+/// let builder = Node::builder("1.3.1")
+///     .on_call(SEARCH, |_, _: Search| async { Ok(Hits {}) })
+///     .on_call(SUGGEST, |_, _: Search| async { Ok(Hits {}) })
+///     .limit(SEARCH.name(), limit.clone())
+///     .limit(SUGGEST.name(), limit);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -17,7 +30,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// At most `max` at once; clones of the limit share the count.
+    /// At most `max` at once; clones of the limit share the count. 0 refuses all.
     #[must_use]
     pub fn concurrent(max: usize) -> Self {
         Self { max, running: Arc::default() }

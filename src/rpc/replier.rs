@@ -42,6 +42,31 @@ impl Context {
     /// given goes nowhere.
     ///
     /// The request counts as in flight, and against limits, until the replier is used or dropped.
+    ///
+    /// ```
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct Move {}
+    /// # #[derive(Clone, PartialEq, prost::Message)] struct Turn {}
+    /// use seaway::{Context, Method, Node, Replier, Status};
+    /// use tokio::sync::mpsc;
+    /// const PLAY: Method<Move, Turn> = Method::new("chess.Game/Play");
+    ///
+    /// // One task plays the game; the handler only brings it the moves.
+    /// let (moves, mut game) = mpsc::channel::<(Move, Replier<Turn>)>(16);
+    /// let play = async move {
+    ///     while let Some((_, replier)) = game.recv().await {
+    ///         replier.reply(Ok(Turn {})).await;
+    ///     }
+    /// };
+    /// let builder = Node::builder("1.4.1").on_call(PLAY, move |cx: Context, request: Move| {
+    ///     let moves = moves.clone();
+    ///     async move {
+    ///         // Should the game be over, the replier is dropped, and the caller told so.
+    ///         moves.send((request, cx.defer())).await.ok();
+    ///         Err(Status::deferred())
+    ///     }
+    /// });
+    /// # drop(play);
+    /// ```
     #[must_use = "dropped, the replier tells the caller that there is no answer"]
     pub fn defer<R: prost::Message>(&self) -> Replier<R> {
         let mut answer = self.take_answer();
