@@ -68,7 +68,7 @@ async fn p04_a_call_to_another_group_is_not_sent_and_says_what_is_missing() {
     assert_eq!(outcome.unwrap_err().to_string(), text_of_it);
     // A member with the address of a harbor is none.
     cluster.discovery.put(Member::new(addr("1.255.1"), "127.0.0.1:1")).unwrap();
-    until("the harbor", || caller.members().iter().any(|m| m.address.is_harbor())).await;
+    until("the harbor", || caller.all_members().iter().any(|m| m.address.is_harbor())).await;
     let outcome = soon("the refusal", caller.call(addr("2.1.1"), ECHO, text("hi"))).await;
     assert_eq!(outcome.unwrap_err().to_string(), text_of_it);
 }
