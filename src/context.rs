@@ -6,7 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub struct Context(Arc<Inner>);
 struct Inner {
     peer: LogicalAddr,
     clock: Clock,
-    deadline: Millis,
+    /// In milliseconds, as [`Millis`]; a layer may have shortened it.
+    deadline: AtomicU64,
     extension: Bytes,
     read: OnceLock<Extension>,
     is_cancelled: AtomicBool,
@@ -76,7 +77,7 @@ impl Context {
         Self(Arc::new(Inner {
             peer,
             clock,
-            deadline,
+            deadline: AtomicU64::new(deadline.0),
             extension,
             read: OnceLock::new(),
             is_cancelled: AtomicBool::new(false),
@@ -106,12 +107,26 @@ impl Context {
     /// deadline once it is handled.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        let left = self.0.deadline.since(self.0.clock.now());
-        (self.0.deadline != Millis::NEVER).then(|| Duration::from_millis(left))
+        let deadline = self.deadline();
+        let left = deadline.since(self.0.clock.now());
+        (deadline != Millis::NEVER).then(|| Duration::from_millis(left))
     }
 
     pub(crate) fn deadline(&self) -> Millis {
-        self.0.deadline
+        Millis(self.0.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what layers have made of it, before the handler sees it.
+    pub(crate) fn change(&self, deadline: Millis, metadata: Vec<(String, String)>) {
+        self.0.deadline.fetch_min(deadline.0, Ordering::Relaxed);
+        let trace = self.read().trace;
+        drop(self.0.read.set(Extension { metadata, trace }));
+    }
+
+    /// The metadata and the trace parent that came, for layers.
+    pub(crate) fn original(&self) -> (Vec<(String, String)>, Option<String>) {
+        let Extension { metadata, trace } = self.read();
+        (metadata, trace.as_ref().map(TraceContext::to_parent))
     }
 
     /// The first value of a key of the metadata.
@@ -128,9 +143,7 @@ impl Context {
     /// The W3C `traceparent` of the caller, as text, if it sent one.
     #[must_use]
     pub fn trace_parent(&self) -> Option<String> {
-        let trace = self.trace()?;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Some(format!("00-{}-{}-{:02x}", hex(&trace.trace_id), hex(&trace.parent_id), trace.flags))
+        self.trace().map(TraceContext::to_parent)
     }
 
     pub(crate) fn trace(&self) -> Option<&TraceContext> {
@@ -138,8 +151,12 @@ impl Context {
     }
 
     fn extension(&self) -> &Extension {
+        self.0.read.get_or_init(|| self.read())
+    }
+
+    fn read(&self) -> Extension {
         // It was read once before, so this does not fail.
-        self.0.read.get_or_init(|| Extension::read(&self.0.extension).unwrap_or_default())
+        Extension::read(&self.0.extension).unwrap_or_default()
     }
 
     /// Whether the caller has given up, or its deadline has passed.
@@ -155,7 +172,7 @@ impl Context {
     ///
     /// Safe: nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
-        let deadline = self.0.clock.instant(self.0.deadline);
+        let deadline = self.0.clock.instant(self.deadline());
         // Past the deadline the caller has given up, whether it says so or not.
         timeout_at(deadline, self.token().cancelled()).await.ok();
     }
@@ -183,7 +200,7 @@ impl Context {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let deadline = self.0.clock.instant(self.0.deadline);
+        let deadline = self.0.clock.instant(self.deadline());
         let run = self.clone().run(future);
         tokio::spawn(async move { timeout_at(deadline, run).await.ok().flatten() })
     }

@@ -65,6 +65,7 @@ mod dispatch;
 mod error;
 mod handshake;
 mod incarnation;
+pub mod layer;
 mod link;
 mod messaging;
 mod metrics;
@@ -87,7 +88,7 @@ pub use metrics::Stats;
 pub use name::{Message, MessageId, Method};
 pub use node::{Builder, IntoAddr, Node, Report, Serve, StartError, StopCause};
 pub use routing::{Key, Pick, Target};
-pub use rpc::{Call, CallHandle, Limit, Replier, Request};
+pub use rpc::{CallHandle, Limit, Replier, ReplyFuture, Request};
 pub use wire::Reason;
 
 /// Takes in what `seaway-codegen` made of the files of one protobuf package, by the package's name.

@@ -112,6 +112,11 @@ impl<Q, R> Method<Q, R> {
     pub const fn id(&self) -> u64 {
         self.id
     }
+
+    /// The same method for whoever knows it by other types.
+    pub(crate) const fn with_types<P, S>(self) -> Method<P, S> {
+        Method { name: self.name, id: self.id, types: PhantomData }
+    }
 }
 
 impl<Q, R> Clone for Method<Q, R> {

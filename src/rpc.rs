@@ -4,13 +4,14 @@
 
 mod call;
 mod caller;
+mod layered;
 mod limit;
 mod pending;
 mod replier;
 mod request;
 mod server;
 
-pub use call::Call;
+pub use call::ReplyFuture;
 pub(crate) use caller::Caller;
 pub use limit::Limit;
 pub(crate) use pending::{Outcome, Pending};

@@ -370,7 +370,8 @@ async fn p15_a_node_that_goes_on_as_a_later_one_is_still_heard_by_peers_that_kne
     elsewhere.discovery.put(member).unwrap();
     until("the later run", || two.all_members().len() == 2).await;
 
-    until("the members", || one.all_members().len() == 3 && old_friend.all_members().len() == 3).await;
+    until("the members", || one.all_members().len() == 3 && old_friend.all_members().len() == 3)
+        .await;
     one.send(addr(THREE), &number(1)).await.unwrap();
     inbox.until_len(1).await;
     one.send(addr(TWO), &number(2)).await.unwrap();

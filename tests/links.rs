@@ -402,6 +402,7 @@ async fn a_node_knows_its_peers_from_discovery() {
     let node = cluster.node(FROM).await;
     cluster.absent(TO);
     until("both", || node.all_members().len() == 2).await;
-    let addresses: Vec<LogicalAddr> = node.all_members().iter().map(|member| member.address).collect();
+    let addresses: Vec<LogicalAddr> =
+        node.all_members().iter().map(|member| member.address).collect();
     assert_eq!(addresses, [addr(FROM), addr(TO)]);
 }

@@ -35,7 +35,7 @@ async fn gated(cluster: &Cluster, config: Config, limit: Option<Limit>) -> (Node
     (builder.start().await.unwrap(), gate)
 }
 
-fn patient(caller: &Node, request: Text) -> seaway::Call<'static, Text, Text> {
+fn patient(caller: &Node, request: Text) -> seaway::ReplyFuture<'static, Text, Text> {
     caller.call(addr("1.2.1"), ECHO, request).within(Duration::from_secs(60)).detached()
 }
 

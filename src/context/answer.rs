@@ -318,6 +318,14 @@ impl Answer {
         refuse_request(&self.session, self.id, self.method, self.wants_reply, refused)
     }
 
+    /// The same from a task, which ends the session itself if the peer does not take it.
+    pub(crate) async fn refuse_from_task(self, refused: Refused) {
+        let session = Arc::clone(&self.session);
+        if self.refuse(refused).is_err() {
+            session.give_up().await;
+        }
+    }
+
     /// Tells the caller something that no handler said: at once, from the reserve.
     pub(crate) fn fail(&mut self, code: Code, text: &str) {
         self.is_given = true;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Link;
+use super::{Event, Link};
 use crate::handshake::{Established, Lane as LaneId};
 use crate::incarnation::Incarnation;
 use crate::wire::Counts;
@@ -63,13 +63,23 @@ impl Session {
     /// which case it must not.
     #[must_use]
     pub(crate) fn count_handled(&self) -> bool {
-        self.handled.fetch_add(1, Ordering::Relaxed) & FINAL == 0
+        let is_in_time = self.handled.fetch_add(1, Ordering::Relaxed) & FINAL == 0;
+        if is_in_time {
+            self.link.home.counters.handled.add(1);
+        }
+        is_in_time
     }
 
     /// Counts a one-way frame that is sent back; `false` if the session is over.
     #[must_use]
     pub(crate) fn count_bounced(&self) -> bool {
         self.bounced.fetch_add(1, Ordering::Relaxed) & FINAL == 0
+    }
+
+    /// Closes the connection of a peer that does not take what cannot wait.
+    pub(crate) async fn give_up(&self) {
+        let cause = "the peer does not take what is sent to it".to_owned();
+        self.link.tell(Event::Ended { lane: self.lane, session: self.id, cause }).await;
     }
 
     /// What was received so far.

@@ -14,6 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
 use crate::context::{Bounced, Context, Origin, Source, bounce, decode};
+use crate::layer::{self, CallKind, Encoded, Ended, Incoming, Layers};
 use crate::link::{Flow, Session, Violation};
 use crate::name::{Message, MessageId};
 use crate::wire::{Extension, Frame, Reason};
@@ -27,8 +28,13 @@ pub(crate) type Handlers = HashMap<MessageId, Registered>;
 
 /// A handler, and the name of what it is for.
 pub(crate) struct Registered {
+    /// For people.
     pub(crate) name: String,
     start: Handler,
+    /// What layers know it by.
+    method: &'static str,
+    /// The same for layers.
+    layered: Arc<layer::Handler>,
 }
 
 /// A handler for messages of one type.
@@ -39,12 +45,21 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let handler = Arc::new(handler);
+    let layered = Arc::clone(&handler);
     let start = move |context, body| -> Option<Running> {
         let message = decode(body).ok()?;
         let handler = Arc::clone(&handler);
         Some(Box::pin(async move { handler(context, message).await }))
     };
-    Registered { name: M::NAME.to_owned(), start: Box::new(start) }
+    let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
+        let message = decode(body)?;
+        let handler = Arc::clone(&layered);
+        Ok(Box::pin(async move {
+            handler(context, message).await;
+            Ok(Encoded::default())
+        }))
+    });
+    Registered { name: M::NAME.to_owned(), start: Box::new(start), method: M::NAME, layered }
 }
 
 /// A handler for bytes as they are.
@@ -54,16 +69,26 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let handler = Arc::new(handler);
+    let layered = Arc::clone(&handler);
     let start = move |context, body| -> Option<Running> {
         let handler = Arc::clone(&handler);
         Some(Box::pin(async move { handler(context, body).await }))
     };
-    Registered { name: format!("bytes with id {id}"), start: Box::new(start) }
+    let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
+        let handler = Arc::clone(&layered);
+        Ok(Box::pin(async move {
+            handler(context, body).await;
+            Ok(Encoded::default())
+        }))
+    });
+    let name = format!("bytes with id {id}");
+    Registered { name, start: Box::new(start), method: "bytes", layered }
 }
 
 /// What the message lanes of a node share.
 pub(crate) struct Shared {
     handlers: Handlers,
+    layers: Layers,
 }
 
 /// Takes the messages of one session.
@@ -84,8 +109,8 @@ enum Stage {
 }
 
 impl Shared {
-    pub(crate) fn new(handlers: Handlers) -> Arc<Self> {
-        Arc::new(Self { handlers })
+    pub(crate) fn new(handlers: Handlers, layers: Layers) -> Arc<Self> {
+        Arc::new(Self { handlers, layers })
     }
 }
 
@@ -153,8 +178,8 @@ impl Messages {
     fn handle(&mut self, frame: Frame) -> Result<Flow, Violation> {
         let Frame { header, extension, body } = frame;
         let id = header.id;
+        let bounced = Bounced { kind: header.kind, id, subject: id, seq: header.seq };
         let refuse = |reason| {
-            let bounced = Bounced { kind: header.kind, id, subject: id, seq: header.seq };
             bounce(&self.session, bounced, reason)?;
             Ok(Flow::Next)
         };
@@ -176,14 +201,18 @@ impl Messages {
             answer: None,
             node: Arc::clone(&self.node),
         });
-        let Some(running) = (registered.start)(context.clone(), body) else {
-            return refuse(Reason::Malformed);
+        let running = if self.shared.layers.is_empty() {
+            let Some(running) = (registered.start)(context.clone(), body) else {
+                return refuse(Reason::Malformed);
+            };
+            if !self.session.count_handled() {
+                // The session is over: its account says that this one did not arrive.
+                return Ok(Flow::Wait);
+            }
+            running
+        } else {
+            self.layered(registered, bounced, context.clone(), body)
         };
-        if !self.session.count_handled() {
-            // The session is over: its account says that this one did not arrive.
-            return Ok(Flow::Wait);
-        }
-        home.counters.handled.add(1);
         home.begin_handling();
         let session = Arc::clone(&self.session);
         let mut handling = Handling { running: Some(running), context, session, id };
@@ -195,6 +224,35 @@ impl Messages {
             self.stage = Stage::Handling(turn, handling);
         }
         Ok(Flow::Wait)
+    }
+
+    /// Handles a message with layers around it.
+    fn layered(
+        &self,
+        registered: &Registered,
+        bounced: Bounced,
+        context: Context,
+        body: Bytes,
+    ) -> Running {
+        let session = Arc::clone(&self.session);
+        let counted = Arc::clone(&session);
+        let incoming = Incoming {
+            home: Arc::clone(&session.link.home),
+            layers: Arc::clone(&self.shared.layers),
+            kind: CallKind::Message,
+            method: registered.method,
+            context,
+            body,
+            handler: Arc::clone(&registered.layered),
+            count: Box::new(move || counted.count_handled()),
+        };
+        Box::pin(async move {
+            if let Ended::Refused(refused) = incoming.run().await
+                && bounce(&session, bounced, refused.reason).is_err()
+            {
+                session.give_up().await;
+            }
+        })
     }
 
     /// The session is over. A handler at work finishes, and only then the next session's begin.

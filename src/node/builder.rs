@@ -28,6 +28,7 @@ use crate::discovery::Discovery;
 use crate::dispatch::Dispatch;
 use crate::error::{Status, Undeliverable};
 use crate::incarnation::Incarnation;
+use crate::layer::{Layer, Layers};
 use crate::link::{Door, Home, Upper};
 use crate::messaging::{Handlers, Notices, Sender, Shared, bytes_handler, typed_handler};
 use crate::name::{Message, MessageId, Method};
@@ -52,6 +53,8 @@ pub struct Builder {
     messages: Handlers,
     limits: Vec<(String, Limit)>,
     clashes: Vec<Clash>,
+    layers: Vec<Arc<dyn Layer>>,
+    layers_outgoing: Vec<Arc<dyn Layer>>,
     on_undeliverable: Option<Box<dyn Fn(Undeliverable) + Send + Sync>>,
 }
 
@@ -123,6 +126,8 @@ impl Builder {
             messages: HashMap::new(),
             limits: Vec::new(),
             clashes: Vec::new(),
+            layers: Vec::new(),
+            layers_outgoing: Vec::new(),
             on_undeliverable: None,
         }
     }
@@ -203,6 +208,20 @@ impl Builder {
     /// served here. See [`Limit`] for an example.
     pub fn limit(mut self, method: impl Into<String>, limit: Limit) -> Self {
         self.limits.push((method.into(), limit));
+        self
+    }
+
+    /// Puts a layer around each call, notification and message that comes in, inside those given
+    /// before. See [`crate::layer`].
+    pub fn layer(mut self, layer: impl Layer + 'static) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Puts a layer around each call and notification that the node makes, inside those given
+    /// before. See [`crate::layer`].
+    pub fn layer_outgoing(mut self, layer: impl Layer + 'static) -> Self {
+        self.layers_outgoing.push(Arc::new(layer));
         self
     }
 
@@ -360,10 +379,13 @@ impl Builder {
         let router = Arc::new(Router::new(Arc::clone(&home), self.zone()));
         router.set_table(table);
         let pending = Pending::new();
-        let caller = Caller { home: Arc::clone(&home), router: Arc::clone(&router), pending };
+        let layers = self.layers_outgoing.into();
+        let caller =
+            Caller { home: Arc::clone(&home), router: Arc::clone(&router), pending, layers };
         let caller = Arc::new(caller);
-        let server = Arc::new(Server::new(self.methods));
-        let messages = Shared::new(self.messages);
+        let layers: Layers = self.layers.into();
+        let server = Arc::new(Server::new(self.methods, Arc::clone(&layers)));
+        let messages = Shared::new(self.messages, layers);
         let notices = Arc::new(Notices::new(Arc::clone(&home), self.on_undeliverable));
         let guard = Arc::new(Guard(Arc::clone(&home)));
         let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {

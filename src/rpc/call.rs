@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use super::caller::{Caller, Options, Ticket};
+use super::layered::Layered;
 use crate::error::CallError;
 use crate::link::PutError;
 use crate::name::Method;
@@ -16,7 +17,7 @@ use crate::wire::Reason;
 
 /// The future of a [`super::Request`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Call<'n, Q, R> {
+pub struct ReplyFuture<'n, Q, R> {
     caller: Held<'n>,
     stage: Stage<Q, R>,
 }
@@ -28,6 +29,8 @@ enum Stage<Q, R> {
         message: Q,
         options: Options,
     },
+    /// Has layers around it.
+    Layered(Layered),
     /// Stands in line for room.
     Line(Line),
     Waiting(Ticket),
@@ -37,7 +40,7 @@ enum Stage<Q, R> {
 /// Stands in line for room; rare, so it may have a box.
 type Line = Pin<Box<dyn Future<Output = Result<Ticket, CallError>> + Send>>;
 
-impl<'n, Q, R> Call<'n, Q, R> {
+impl<'n, Q, R> ReplyFuture<'n, Q, R> {
     pub(super) fn new(
         caller: Held<'n>,
         to: Target,
@@ -48,9 +51,27 @@ impl<'n, Q, R> Call<'n, Q, R> {
         let stage = Stage::New { to, method, message, options };
         Self { caller, stage }
     }
+
+    /// With the node's layers around it, if there are any.
+    pub(super) fn layered(
+        caller: Held<'n>,
+        to: Target,
+        method: Method<Q, R>,
+        message: Q,
+        options: Options,
+    ) -> Self
+    where
+        Q: prost::Message + 'static,
+    {
+        if caller.layers.is_empty() {
+            return Self::new(caller, to, method, message, options);
+        }
+        let layered = Layered::new(Arc::clone(&caller), to, method, message, options);
+        Self { caller, stage: Stage::Layered(layered) }
+    }
 }
 
-impl<Q, R> Call<'_, Q, R>
+impl<Q, R> ReplyFuture<'_, Q, R>
 where
     Q: prost::Message + 'static,
     R: prost::Message + Default,
@@ -105,7 +126,7 @@ enum Begun {
     Line(Line),
 }
 
-impl<Q, R> Future for Call<'_, Q, R>
+impl<Q, R> Future for ReplyFuture<'_, Q, R>
 where
     Q: prost::Message + Unpin + 'static,
     R: prost::Message + Default,
@@ -123,6 +144,12 @@ where
                     return Poll::Ready(result);
                 }
                 Stage::Line(line) => ready!(line.as_mut().poll(cx)).map(Begun::Waiting),
+                Stage::Layered(layered) => {
+                    let outcome = ready!(layered.running.as_mut().poll(cx));
+                    let result = layered.conclude(outcome);
+                    this.stage = Stage::Done;
+                    return Poll::Ready(result);
+                }
                 stage => match std::mem::replace(stage, Stage::Done) {
                     Stage::New { to, method, message, options } => {
                         this.begin(to, method, message, &options)
@@ -145,7 +172,7 @@ where
     }
 }
 
-impl<Q, R> Drop for Call<'_, Q, R> {
+impl<Q, R> Drop for ReplyFuture<'_, Q, R> {
     fn drop(&mut self) {
         // One that waits for its reply counts itself.
         if let Stage::Line(_) = self.stage {
@@ -154,9 +181,9 @@ impl<Q, R> Drop for Call<'_, Q, R> {
     }
 }
 
-impl<Q, R> fmt::Debug for Call<'_, Q, R> {
+impl<Q, R> fmt::Debug for ReplyFuture<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").finish_non_exhaustive()
+        f.debug_struct("ReplyFuture").finish_non_exhaustive()
     }
 }
 

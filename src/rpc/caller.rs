@@ -1,5 +1,6 @@
 //! Makes calls: puts requests into the outbox, and turns outcomes into what callers see.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::context::Context;
 use crate::error::{CallError, Code, Doubt, SendError, Status};
+use crate::layer::Layers;
 use crate::link::{Class, Home, Link, Put, PutError};
 use crate::name::Method;
 use crate::router::{Denied, Router};
@@ -27,11 +29,11 @@ const METHOD_LEN: usize = 8;
 const BUSY: PutError = PutError::Closed(Reason::Busy);
 
 /// Makes calls for a node.
-#[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) home: Arc<Home>,
     pub(crate) router: Arc<Router>,
     pub(crate) pending: Pending,
+    pub(crate) layers: Layers,
 }
 
 /// How a call is to be made.
@@ -345,5 +347,11 @@ fn read_reply<R: prost::Message + Default>(ticket: &Ticket, body: Bytes) -> Resu
             Origin::Unknown => unreadable(failure.text),
         }),
         None => Err(unreadable("it is malformed".to_owned())),
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("home", &self.home).finish_non_exhaustive()
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::call::{Call, Held};
+use super::call::{Held, ReplyFuture};
 use super::caller::{Caller, Options};
+use super::layered;
 use crate::error::{CallError, SendError};
 use crate::name::Method;
 use crate::routing::Target;
@@ -98,13 +99,19 @@ where
     /// When dropped, nothing was sent.
     pub async fn notify(self) -> Result<(), SendError> {
         let Self { caller, to, method, message, options } = self;
-        caller.notify(to, (&method).into(), &message, options).await
+        if caller.layers.is_empty() {
+            return caller.notify(to, (&method).into(), &message, options).await;
+        }
+        layered::notify(&caller, to, method, message, options).await
     }
 
     /// Lets the call outlive the borrow of the node: for `tokio::spawn` and collections.
-    pub fn detached(self) -> Call<'static, Q, R> {
+    pub fn detached(self) -> ReplyFuture<'static, Q, R>
+    where
+        Q: 'static,
+    {
         let Self { caller, to, method, message, options } = self;
-        Call::new(caller.into_owned(), to, method, message, options)
+        ReplyFuture::layered(caller.into_owned(), to, method, message, options)
     }
 
     /// Makes the call in a task of its own and hands the outcome to `done`, which does not run
@@ -135,11 +142,11 @@ where
     R: prost::Message + Default,
 {
     type Output = Result<R, CallError>;
-    type IntoFuture = Call<'n, Q, R>;
+    type IntoFuture = ReplyFuture<'n, Q, R>;
 
-    fn into_future(self) -> Call<'n, Q, R> {
+    fn into_future(self) -> ReplyFuture<'n, Q, R> {
         let Self { caller, to, method, message, options } = self;
-        Call::new(caller, to, method, message, options)
+        ReplyFuture::layered(caller, to, method, message, options)
     }
 }
 

@@ -16,6 +16,7 @@ use super::limit::Limit;
 use crate::clock::Millis;
 use crate::context::{Answer, Context, Origin, Permit, Refused, Source, decode, refuse_request};
 use crate::error::{Code, Status};
+use crate::layer::{CallKind, Encoded, Ended, Handler, Incoming, Layers};
 use crate::link::{Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
@@ -34,6 +35,8 @@ pub(crate) struct Registered {
     pub(crate) name: &'static str,
     pub(crate) limit: Option<Limit>,
     start: Start,
+    /// The same for layers: what it gives is the reply.
+    layered: Arc<Handler>,
 }
 
 /// Hides a handler's types: what is left takes a request's bytes and ends when the answer is given.
@@ -45,6 +48,7 @@ where
     F: Future<Output = Result<R, Status>> + Send + 'static,
 {
     let handler = Arc::new(handler);
+    let layered = Arc::clone(&handler);
     let start = move |context: Context, body: Bytes| -> Result<Running, String> {
         let request = decode(body)?;
         let handler = Arc::clone(&handler);
@@ -55,18 +59,27 @@ where
             }
         }))
     };
-    Registered { name, limit: None, start: Box::new(start) }
+    let layered: Arc<Handler> = Arc::new(move |context, body| {
+        let request = decode(body)?;
+        let handler = Arc::clone(&layered);
+        Ok(Box::pin(async move {
+            let reply = handler(context, request).await?;
+            Ok(Encoded(reply.encode_to_vec().into()))
+        }))
+    });
+    Registered { name, limit: None, start: Box::new(start), layered }
 }
 
 /// Serves a node's methods.
 pub(crate) struct Server {
     methods: Methods,
+    layers: Layers,
     is_draining: AtomicBool,
 }
 
 impl Server {
-    pub(crate) fn new(methods: Methods) -> Self {
-        Self { methods, is_draining: AtomicBool::new(false) }
+    pub(crate) fn new(methods: Methods, layers: Layers) -> Self {
+        Self { methods, layers, is_draining: AtomicBool::new(false) }
     }
 
     /// From now on requests are refused as safe to retry.
@@ -144,7 +157,13 @@ impl Requests {
             answer: Some(Answer::new(&self.session, &header, method, deadline, permit)),
             node: Arc::clone(&self.node),
         });
-        let running = match (registered.start)(context.clone(), body) {
+        let has_layers = !self.server.layers.is_empty();
+        let running = if has_layers {
+            Ok(self.layered(registered, &header, context.clone(), body))
+        } else {
+            (registered.start)(context.clone(), body)
+        };
+        let running = match running {
             Ok(running) => running,
             Err(text) => {
                 if let Some(answer) = context.take_answer() {
@@ -154,11 +173,8 @@ impl Requests {
             }
         };
         let handling = Handling { running: Some(running), context, method: registered.name };
-        if header.is_one_way() {
-            if !self.session.count_handled() {
-                return Ok(());
-            }
-            home.counters.handled.add(1);
+        if header.is_one_way() && !has_layers && !self.session.count_handled() {
+            return Ok(());
         }
         home.counters.requests.add(1);
         let polled = handling.poll_once();
@@ -171,6 +187,35 @@ impl Requests {
             return self.run(&header, handling);
         }
         Ok(())
+    }
+
+    /// Handles a request with layers around it.
+    fn layered(
+        &self,
+        registered: &Registered,
+        header: &Header,
+        context: Context,
+        body: Bytes,
+    ) -> Running {
+        let (session, is_one_way) = (Arc::clone(&self.session), header.is_one_way());
+        let incoming = Incoming {
+            home: Arc::clone(&session.link.home),
+            layers: Arc::clone(&self.server.layers),
+            kind: if is_one_way { CallKind::Notification } else { CallKind::Call },
+            method: registered.name,
+            context: context.clone(),
+            body,
+            handler: Arc::clone(&registered.layered),
+            count: Box::new(move || !is_one_way || session.count_handled()),
+        };
+        Box::pin(async move {
+            let ended = incoming.run().await;
+            match (context.take_answer(), ended) {
+                (Some(answer), Ended::Handled(outcome)) => answer.give(outcome).await,
+                (Some(answer), Ended::Refused(refused)) => answer.refuse_from_task(refused).await,
+                (None, _) => {}
+            }
+        })
     }
 
     /// Gives a handler a task of its own.

@@ -41,6 +41,12 @@ impl TraceContext {
         (is_version && trace.is_valid()).then_some(trace)
     }
 
+    /// The `traceparent`, in version 0.
+    pub(crate) fn to_parent(&self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("00-{}-{}-{:02x}", hex(&self.trace_id), hex(&self.parent_id), self.flags)
+    }
+
     /// Section 3.2.2: an id of zeros only is invalid.
     fn is_valid(&self) -> bool {
         self.trace_id != [0; 16] && self.parent_id != [0; 8]

@@ -79,6 +79,8 @@ reasons! {
     Malformed = 14, "it does not decode as the type that is handled there";
     /// The peer cannot be reached.
     Unreachable = 15, "the peer cannot be reached";
+    /// Somebody between it and its handler refuses it, such as a check of who sends it.
+    Refused = 16, "it is refused there";
 }
 
 #[cfg(test)]

@@ -251,6 +251,7 @@ fn name_of(reason: Reason) -> &'static str {
         Reason::Extension => "reply_refused_extension",
         Reason::Malformed => "reply_refused_malformed",
         Reason::Unreachable => "reply_refused_unreachable",
+        Reason::Refused => "reply_refused_refused",
         Reason::Other(_) => "reply_refused_later",
     }
 }
