@@ -2,7 +2,10 @@
 //! generated needs no dependency but `seaway`. Not covered by the promise of a stable API: code and
 //! library are generated and built together.
 
+pub use std::convert::{From, Into};
+pub use std::fmt;
 pub use std::future::Future;
+pub use std::marker::{Send, Sync};
 pub use std::result::Result;
 pub use std::sync::Arc;
 

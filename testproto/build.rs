@@ -1,0 +1,11 @@
+//! Generates the stubs.
+
+fn main() -> std::io::Result<()> {
+    seaway_codegen::compile([
+        "proto/chat.proto",
+        "proto/difficult.proto",
+        "proto/echo.proto",
+        "proto/old.proto",
+        "proto/sum.proto",
+    ])
+}
