@@ -6,7 +6,7 @@ use prost_build::{Comments, Method, Service, ServiceGenerator};
 use protox::prost_reflect::prost_types::{
     FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto,
 };
-use syn::{Attribute, Item, parse_quote};
+use syn::{Attribute, Item, ItemImpl, parse_quote};
 
 use crate::model::Message;
 use crate::names::module;
@@ -225,7 +225,7 @@ fn push(buf: &mut String, text: &str) {
 }
 
 /// Generated code is written for the compiler, and need not please whoever lints the package that
-/// takes it in. An implementation of a trait has nothing that a lint could be about.
+/// takes it in. The names of messages have nothing that a lint could be about.
 fn allow_lints(item: &mut Item) {
     let allow: Attribute = parse_quote! {
         #[allow(
@@ -247,7 +247,7 @@ fn allow_lints(item: &mut Item) {
         Item::Const(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
         Item::Fn(item) => &mut item.attrs,
-        Item::Impl(item) if item.trait_.is_none() => &mut item.attrs,
+        Item::Impl(item) if !names_a_message(item) => &mut item.attrs,
         Item::Mod(item) => &mut item.attrs,
         Item::Struct(item) => &mut item.attrs,
         Item::Trait(item) => &mut item.attrs,
@@ -255,4 +255,9 @@ fn allow_lints(item: &mut Item) {
     };
     let docs = attributes.iter().take_while(|attribute| attribute.path().is_ident("doc")).count();
     attributes.insert(docs, allow);
+}
+
+fn names_a_message(item: &ItemImpl) -> bool {
+    let last = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
+    last.is_some_and(|last| last.ident == "Message")
 }
