@@ -78,7 +78,9 @@ fn modules_differ(files: &[File], problems: &mut Problems) {
     let mut modules: BTreeMap<(String, String), String> = BTreeMap::new();
     for file in files {
         let package = file.descriptor.package_name();
-        if let Some((above, name)) = package.rsplit_once('.') {
+        for (at, _) in package.match_indices('.') {
+            let (above, below) = package.split_at(at);
+            let name = below.split('.').nth(1).unwrap_or_default();
             modules.insert((above.to_owned(), module(name)), format!("package {package}"));
         }
         for message in file.descriptor.messages().filter(has_module) {

@@ -22,7 +22,8 @@ type Key = (String, String);
 /// A lock file, which may not exist.
 pub(crate) struct Lock {
     path: PathBuf,
-    exists: bool,
+    /// Comments at the beginning.
+    head: String,
     entries: BTreeMap<Key, Entry>,
     /// Comments at the end.
     rest: String,
@@ -46,12 +47,13 @@ struct Current {
 
 impl Lock {
     pub(crate) fn read(path: PathBuf) -> io::Result<Self> {
-        let (text, exists) = match fs::read_to_string(&path) {
-            Ok(text) => (text, true),
-            Err(problem) if problem.kind() == io::ErrorKind::NotFound => (HEAD.to_owned(), false),
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
             Err(problem) => return Err(error(format!("{}: {problem}", path.display()))),
         };
-        let mut lock = Self { path, exists, entries: BTreeMap::new(), rest: String::new() };
+        let (head, rest) = (String::new(), String::new());
+        let mut lock = Self { path, head, entries: BTreeMap::new(), rest };
         let mut problems = Problems::default();
         for (at, text) in text.lines().enumerate() {
             if text.trim().is_empty() || text.starts_with('#') {
@@ -60,7 +62,10 @@ impl Lock {
             }
             let line = at + 1;
             let is_known = parse(text).is_some_and(|(key, is_retired, meaning)| {
-                let above = std::mem::take(&mut lock.rest);
+                let mut above = std::mem::take(&mut lock.rest);
+                if lock.entries.is_empty() {
+                    lock.head = std::mem::take(&mut above);
+                }
                 let entry = Entry { above, is_retired, meaning, line };
                 lock.entries.insert(key, entry).is_none()
             });
@@ -73,6 +78,9 @@ impl Lock {
             }
         }
         problems.done()?;
+        if lock.entries.is_empty() {
+            lock.head = std::mem::take(&mut lock.rest);
+        }
         Ok(lock)
     }
 
@@ -133,19 +141,14 @@ impl Lock {
         if entries.len() == self.entries.len() {
             return Ok(());
         }
-        let mut text = String::new();
-        if !self.exists {
-            text += HEAD;
-        }
+        let mut text = self.head.clone();
         for ((kind, name), Entry { above, is_retired, meaning, .. }) in &entries {
             let retired = if *is_retired { "retired " } else { "" };
             // Writing to a `String` does not fail.
             writeln!(text, "{above}{retired}{kind} {name} = {meaning}")
                 .map_err(io::Error::other)?;
         }
-        if self.exists {
-            text += &self.rest;
-        }
+        text += &self.rest;
         fs::write(&self.path, text)
             .map_err(|problem| error(format!("{}: {problem}", self.path.display())))
     }

@@ -32,3 +32,24 @@ pub(crate) fn is_identifier(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_one_of_seaway() {
+        for name in ["", "a", "foobar", "chat.Room/Join", "echo.echo/call", "größe"] {
+            assert_eq!(hash(name), seaway::MessageId::of(name).get(), "{name}");
+        }
+        assert_eq!(hash("chat.Room/Join"), seaway::Method::<(), ()>::new("chat.Room/Join").id());
+    }
+
+    #[test]
+    fn a_function_is_no_word_of_rust() {
+        assert_eq!(function("HTTPGet2").as_deref(), Some("http_get2"));
+        for name in ["Type", "self", "_", "__", "_2", "async", "Gen", "Try", "crate", "Super"] {
+            assert_eq!(function(name), None, "{name}");
+        }
+    }
+}
