@@ -85,8 +85,9 @@ impl Config {
         self
     }
 
-    /// Writes into the lock file what is new, as the environment variable `SEAWAY_LOCK=write` does.
-    /// Not for a build script that others run: it would write into their copy of the package.
+    /// Writes into the lock file what is new, as the environment variable `SEAWAY_LOCK=write` does for
+    /// one build. Not for the build script of a published package: a build must not write into what
+    /// was downloaded.
     pub fn write_lock(mut self) -> Self {
         self.writes_lock = true;
         self
@@ -123,6 +124,9 @@ impl Config {
         let mut compiler = Compiler::with_file_resolver(Resolver::new(&folders, &sources));
         compiler.include_imports(true).include_source_info(true);
         for proto in &protos {
+            // protox would say that it is in no include folder.
+            std::fs::metadata(proto)
+                .map_err(|problem| error(format!("{}: {problem}", proto.display())))?;
             let opened = compiler.open_file(proto);
             opened.map_err(|problem| error(text_of(&problem, &sources.borrow())))?;
         }

@@ -6,7 +6,7 @@ use prost_build::{Comments, Method, Service, ServiceGenerator};
 use protox::prost_reflect::prost_types::{
     FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto,
 };
-use syn::{Attribute, Item, ItemImpl, parse_quote};
+use syn::{Attribute, Item, parse_quote};
 
 use crate::model::Message;
 use crate::names::module;
@@ -50,20 +50,15 @@ pub(crate) fn files_of_messages(messages: &[Message]) -> Vec<FileDescriptorProto
 impl ServiceGenerator for Generator {
     fn generate(&mut self, service: Service, buf: &mut String) {
         let full_name = format!("{}.{}", service.package, service.proto_name);
-        if service.proto_name == MESSAGES {
-            // prost does not expect a package without any text.
-            buf.push('\n');
-            for message in &service.methods {
-                self.message(message, &service.package, buf);
-            }
+        *buf += &if service.proto_name == MESSAGES {
+            self.messages(&service)
         } else if self.short.contains(&full_name) {
-            items(&service, &full_name, "", buf);
+            items(&service, &full_name, "")
         } else {
-            push(buf, &docs(&service.comments, &format!("The service `{full_name}`.")));
-            push(buf, &format!("pub mod {} {{\n", module(&service.proto_name)));
-            items(&service, &full_name, "super::", buf);
-            buf.push_str("}\n");
-        }
+            let docs = docs(&service.comments, &format!("The service `{full_name}`."));
+            let items = items(&service, &full_name, "super::");
+            format!("{docs}pub mod {} {{\n{items}}}\n", module(&service.proto_name))
+        };
     }
 
     fn finalize_package(&mut self, _package: &str, buf: &mut String) {
@@ -76,43 +71,50 @@ impl ServiceGenerator for Generator {
 }
 
 impl Generator {
-    /// Says what a message is called on the wire. `message` is a method that takes it.
-    fn message(&self, message: &Method, package: &str, buf: &mut String) {
-        let (name, path) = (&message.proto_name, &message.input_type);
+    /// Says what messages are called on the wire. `all` has a method for each.
+    fn messages(&self, all: &Service) -> String {
         // One with an extern path is generated elsewhere, and says so itself there.
-        if !is_own(path, &message.input_proto_type, package) {
-            return;
-        }
-        push(buf, &format!("impl ::seaway::rt::Message for {path} {{\n"));
-        push(buf, &format!("const NAME: &'static str = {name:?};\n"));
-        if let Some(id) = self.ids.get(name) {
-            let id = format!("::seaway::rt::MessageId::new({id})");
-            push(buf, &format!("const ID: ::seaway::rt::MessageId = {id};\n"));
-        }
-        buf.push_str("}\n");
+        let is_own = |it: &&Method| is_own(&it.input_type, &it.input_proto_type, &all.package);
+        let message = |it: &Method| {
+            let (path, name) = (&it.input_type, &it.proto_name);
+            let id = self.ids.get(name).map(|id| {
+                let id = format!("::seaway::rt::MessageId::new({id})");
+                format!("const ID: ::seaway::rt::MessageId = {id};\n")
+            });
+            format!(
+                "impl ::seaway::rt::Message for {path} {{
+                    const NAME: &'static str = {name:?};
+                    {}
+                }}\n",
+                id.unwrap_or_default()
+            )
+        };
+        let own: String = all.methods.iter().filter(is_own).map(message).collect();
+        // One item around them, for `allow_lints`; prost expects something of each package.
+        if own.is_empty() { "\n".to_owned() } else { format!("const _: () = {{\n{own}}};\n") }
     }
 }
 
 /// The items of a service; `above` leads to the types of its package.
-fn items(service: &Service, full_name: &str, above: &str, buf: &mut String) {
-    for method in &service.methods {
-        let (request, response) = types(method, service, above);
-        let method_name = format!("{full_name}/{}", method.proto_name);
-        push(
-            buf,
-            &format!(
-                "/// The method `{method_name}`.
-                pub const {constant}: ::seaway::rt::Method<{request}, {response}> =
-                    ::seaway::rt::Method::new({method_name:?});\n",
-                constant = method.name.to_uppercase(),
-            ),
-        );
-    }
-    push(buf, &service_trait(service, full_name, above));
-    push(buf, &server(service, full_name));
-    for method in &service.methods {
-        push(buf, &function(method, service, full_name, above));
-    }
+fn items(service: &Service, full_name: &str, above: &str) -> String {
+    let constants =
+        service.methods.iter().map(|method| constant(method, service, full_name, above));
+    let functions =
+        service.methods.iter().map(|method| function(method, service, full_name, above));
+    let (constants, functions): (String, String) = (constants.collect(), functions.collect());
+    let (service, server) = (service_trait(service, full_name, above), server(service, full_name));
+    constants + &service + &server + &functions
+}
+
+fn constant(method: &Method, service: &Service, full_name: &str, above: &str) -> String {
+    let (request, response) = types(method, service, above);
+    let name = format!("{full_name}/{}", method.proto_name);
+    format!(
+        "/// The method `{name}`.
+        pub const {constant}: ::seaway::rt::Method<{request}, {response}> =
+            ::seaway::rt::Method::new({name:?});\n",
+        constant = method.name.to_uppercase(),
+    )
 }
 
 fn service_trait(service: &Service, full_name: &str, above: &str) -> String {
@@ -220,12 +222,8 @@ fn docs(comments: &Comments, otherwise: &str) -> String {
     if text.is_empty() { format!("/// {otherwise}\n") } else { text }
 }
 
-fn push(buf: &mut String, text: &str) {
-    buf.push_str(text);
-}
-
 /// Generated code is written for the compiler, and need not please whoever lints the package that
-/// takes it in. The names of messages have nothing that a lint could be about.
+/// takes it in.
 fn allow_lints(item: &mut Item) {
     let allow: Attribute = parse_quote! {
         #[allow(
@@ -247,7 +245,7 @@ fn allow_lints(item: &mut Item) {
         Item::Const(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
         Item::Fn(item) => &mut item.attrs,
-        Item::Impl(item) if !names_a_message(item) => &mut item.attrs,
+        Item::Impl(item) => &mut item.attrs,
         Item::Mod(item) => &mut item.attrs,
         Item::Struct(item) => &mut item.attrs,
         Item::Trait(item) => &mut item.attrs,
@@ -255,9 +253,4 @@ fn allow_lints(item: &mut Item) {
     };
     let docs = attributes.iter().take_while(|attribute| attribute.path().is_ident("doc")).count();
     attributes.insert(docs, allow);
-}
-
-fn names_a_message(item: &ItemImpl) -> bool {
-    let last = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
-    last.is_some_and(|last| last.ident == "Message")
 }

@@ -1,5 +1,11 @@
 //! Stubs for the tests of seaway, generated from the files in `proto/`.
 
+// Generated code must please more than the lints of this workspace.
+#![deny(missing_docs, unreachable_pub, unused_qualifications)]
+#![deny(clippy::pedantic, clippy::nursery)]
+#![deny(clippy::missing_docs_in_private_items, clippy::absolute_paths, clippy::shadow_reuse)]
+#![deny(rustdoc::all)]
+
 /// A service and two messages.
 pub mod chat {
     seaway::include_proto!("chat");
@@ -33,6 +39,7 @@ pub mod sum {
 
 /// Generated code that nobody outside sees or uses.
 mod private {
+    /// Again.
     mod chat {
         seaway::include_proto!("chat");
     }

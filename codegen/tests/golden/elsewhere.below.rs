@@ -44,9 +44,25 @@ pub mod thing {
         pub name: ::core::option::Option<::seaway::rt::prost::alloc::string::String>,
     }
 }
-impl ::seaway::rt::Message for Thing {
-    const NAME: &'static str = "elsewhere.below.Thing";
-}
-impl ::seaway::rt::Message for thing::Part {
-    const NAME: &'static str = "elsewhere.below.Thing.Part";
-}
+#[allow(
+    dead_code,
+    deprecated,
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::nursery,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "generated"
+)]
+const _: () = {
+    impl ::seaway::rt::Message for Thing {
+        const NAME: &'static str = "elsewhere.below.Thing";
+    }
+    impl ::seaway::rt::Message for thing::Part {
+        const NAME: &'static str = "elsewhere.below.Thing.Part";
+    }
+};

@@ -289,11 +289,27 @@ pub mod nothing {
         }
     }
 }
-impl ::seaway::rt::Message for Outer {
-    const NAME: &'static str = "everything.Outer";
-    const ID: ::seaway::rt::MessageId = ::seaway::rt::MessageId::new(1001);
-}
-impl ::seaway::rt::Message for outer::Inner {
-    const NAME: &'static str = "everything.Outer.Inner";
-    const ID: ::seaway::rt::MessageId = ::seaway::rt::MessageId::new(1002);
-}
+#[allow(
+    dead_code,
+    deprecated,
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::nursery,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "generated"
+)]
+const _: () = {
+    impl ::seaway::rt::Message for Outer {
+        const NAME: &'static str = "everything.Outer";
+        const ID: ::seaway::rt::MessageId = ::seaway::rt::MessageId::new(1001);
+    }
+    impl ::seaway::rt::Message for outer::Inner {
+        const NAME: &'static str = "everything.Outer.Inner";
+        const ID: ::seaway::rt::MessageId = ::seaway::rt::MessageId::new(1002);
+    }
+};

@@ -300,12 +300,28 @@ pub fn call<'n>(
 ) -> ::seaway::rt::Request<'n, Request, Response> {
     node.call(to, CALL, request)
 }
-impl ::seaway::rt::Message for Request {
-    const NAME: &'static str = "short.request";
-}
-impl ::seaway::rt::Message for request::Part {
-    const NAME: &'static str = "short.request.part";
-}
-impl ::seaway::rt::Message for Response {
-    const NAME: &'static str = "short.response";
-}
+#[allow(
+    dead_code,
+    deprecated,
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::nursery,
+    clippy::pedantic,
+    clippy::restriction,
+    rustdoc::all,
+    reason = "generated"
+)]
+const _: () = {
+    impl ::seaway::rt::Message for Request {
+        const NAME: &'static str = "short.request";
+    }
+    impl ::seaway::rt::Message for request::Part {
+        const NAME: &'static str = "short.request.part";
+    }
+    impl ::seaway::rt::Message for Response {
+        const NAME: &'static str = "short.response";
+    }
+};
