@@ -1,7 +1,7 @@
 //! Ready services: [`echo`], which gives back what it gets, and [`health`], which says how a node is.
 //!
 //! ```no_run
-//! use seaway::Node;
+//! use seaway::{LogicalAddr, Node};
 //! use seaway::discovery::MembersFile;
 //! use seaway_pbrpc::health::Condition;
 //! use seaway_pbrpc::{Echo, Health, echo, health};
@@ -16,7 +16,7 @@
 //!     .await?;
 //! health.set("chat.Room", Condition::Serving);
 //!
-//! let other = "1.2.1".parse()?;
+//! let other: LogicalAddr = "1.2.1".parse()?;
 //! let reply = echo::call(&node, other, echo::Request { msg: "hi".into() }).await?;
 //! assert_eq!(reply.msg, "hi");
 //! let whole = health::CheckRequest::default();
