@@ -14,7 +14,7 @@ use crate::model::{self, File};
 use crate::problem::error;
 use crate::source::{OPTIONS, Resolver, Source, Sources};
 
-/// The environment variable that lets a build write the lock file.
+/// The environment variable that names the package whose lock file is to be written.
 const WRITE: &str = "SEAWAY_LOCK";
 
 /// Generates code from these files, into `OUT_DIR`, with all defaults.
@@ -79,15 +79,16 @@ impl Config {
         self
     }
 
-    /// The lock file, instead of `seaway.lock` in the first folder that is looked into for imports.
+    /// The lock file, instead of `seaway.lock` in the folder of the files given: the topmost one, or
+    /// the include folder, of the first of them.
     pub fn lock_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.lock = Some(path.into());
         self
     }
 
-    /// Writes into the lock file what is new, as the environment variable `SEAWAY_LOCK=write` does for
-    /// one build. Not for the build script of a published package: a build must not write into what
-    /// was downloaded.
+    /// Writes into the lock file what is new in each build, as the environment variable
+    /// `SEAWAY_LOCK=package` does in one. Not for packages that are published: a build must not write
+    /// into what was downloaded.
     pub fn write_lock(mut self) -> Self {
         self.writes_lock = true;
         self
@@ -136,7 +137,7 @@ impl Config {
         let (messages, methods) = (model::messages(&pool, &files), model::methods(&files));
         check(&files, &messages, &methods).done()?;
 
-        let lock = self.lock.take().or_else(|| Some(folders.first()?.join("seaway.lock")));
+        let lock = self.lock.take().or_else(|| lock_beside(protos.first()?, &folders));
         let lock = lock.map(Lock::read).transpose()?;
         if let Some(lock) = &lock {
             lock.check(&messages, &methods).done()?;
@@ -150,7 +151,7 @@ impl Config {
         self.prost.service_generator(Box::new(generator)).compile_fds(set)?;
 
         if let Some(lock) = lock {
-            if self.writes_lock || is_lock_wanted()? {
+            if self.writes_lock || is_lock_wanted() {
                 lock.write(&messages, &methods)?;
             }
             lock.tell_cargo();
@@ -163,12 +164,17 @@ impl Config {
     }
 }
 
-fn is_lock_wanted() -> io::Result<bool> {
-    match std::env::var_os(WRITE) {
-        None => Ok(false),
-        Some(value) if value == "write" => Ok(true),
-        Some(value) => Err(error(format!("{WRITE} is {value:?}, and can only be `write`"))),
-    }
+/// Whether this package is the one named: the build scripts of others run in the same build, and
+/// must not write into what was downloaded.
+fn is_lock_wanted() -> bool {
+    let own = std::env::var_os("CARGO_PKG_NAME");
+    own.is_some() && own == std::env::var_os(WRITE)
+}
+
+/// In the folder from which the first file is named.
+fn lock_beside(proto: &Path, folders: &[PathBuf]) -> Option<PathBuf> {
+    let folder = folders.iter().find(|folder| proto.starts_with(folder));
+    Some(folder?.join("seaway.lock"))
 }
 
 /// The folders given, and the topmost ones of the files that are in none of them.

@@ -99,12 +99,12 @@
 //! retired message chat.Shout = 1002
 //! ```
 //!
-//! `SEAWAY_LOCK=write cargo build` makes it or adds what is new: do that when you release. A plain
-//! build never writes it, and what is not yet in it may still change. But it fails, and says what
-//! was and what is, when something in it has another id or other types, or is gone. What is gone for
-//! good is marked by hand, with `retired` before its line: its id is then never used again. To be
-//! sure that nothing was forgotten, let the release run
-//! `SEAWAY_LOCK=write cargo build && git diff --exit-code`.
+//! `SEAWAY_LOCK=chat-server cargo build`, with the name of the package, makes it or adds what is
+//! new: do that when you release. A plain build never writes it, and what is not yet in it may still
+//! change. But it fails, and says what was and what is, when something in it has another id or other
+//! types, or is gone. What is gone for good is marked by hand, with `retired` before its line: its id
+//! is then never used again. To be sure that nothing was forgotten, let the release run
+//! `SEAWAY_LOCK=chat-server cargo build && git diff --exit-code`.
 
 mod check;
 mod config;

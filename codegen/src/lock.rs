@@ -12,8 +12,8 @@ use crate::problem::{Place, Problems, error};
 /// What a new file begins with.
 const HEAD: &str = "\
 # What these .proto files have released on the wire. Commit this file; a build fails when a message
-# or a method is no longer what it was. `SEAWAY_LOCK=write cargo build` adds what is new. A line that
-# begins with `retired` keeps the id of something that is gone for good.
+# or a method is no longer what it was. `SEAWAY_LOCK=package cargo build`, with the name of the
+# package, adds what is new. A line that begins with `retired` keeps the id of what is gone for good.
 ";
 
 /// `message` or `method`, and the name.

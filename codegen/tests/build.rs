@@ -70,20 +70,20 @@ fn a_lock_file_that_does_not_exist_is_not_watched() {
 }
 
 #[test]
-fn the_environment_asks_for_the_lock_file() {
-    const NAME: &str = "the_environment_asks_for_the_lock_file";
+fn the_environment_names_the_package_whose_lock_file_is_written() {
+    const NAME: &str = "the_environment_names_the_package_whose_lock_file_is_written";
     if let Some(proto) = is_build_script() {
         return seaway_codegen::compile([proto.join("a.proto")]).unwrap();
     }
     let package = Package::of(M);
-    let output = build_script(&package, NAME, &[("SEAWAY_LOCK", "write")]);
-    assert!(output.status.success(), "{}", text(&output));
-    assert!(package.read(package.proto("seaway.lock")).contains("\nmessage a.M = 0x"));
-
-    let output = build_script(&package, NAME, &[("SEAWAY_LOCK", "yes")]);
-    assert!(!output.status.success());
-    let text = text(&output);
-    assert!(text.contains("SEAWAY_LOCK is \"yes\", and can only be `write`"), "{text}");
+    let lock = package.proto("seaway.lock");
+    for (named, is_written) in [("", false), ("other", false), ("chat-server", true)] {
+        let environment = [("SEAWAY_LOCK", named), ("CARGO_PKG_NAME", "chat-server")];
+        let output = build_script(&package, NAME, &environment);
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(lock.exists(), is_written, "{named}");
+    }
+    assert!(package.read(lock).contains("\nmessage a.M = 0x"));
 }
 
 #[test]

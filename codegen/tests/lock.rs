@@ -18,8 +18,8 @@ message Line { option (seaway.message_id) = 1001; }
 
 const HEAD: &str = "\
 # What these .proto files have released on the wire. Commit this file; a build fails when a message
-# or a method is no longer what it was. `SEAWAY_LOCK=write cargo build` adds what is new. A line that
-# begins with `retired` keeps the id of something that is gone for good.
+# or a method is no longer what it was. `SEAWAY_LOCK=package cargo build`, with the name of the
+# package, adds what is new. A line that begins with `retired` keeps the id of what is gone for good.
 ";
 
 const LINES: &str = "message chat.Line = 1001
@@ -200,4 +200,18 @@ fn a_lock_file_can_lie_elsewhere() {
     package.compile_with(config, &["a.proto"]).unwrap();
     assert_eq!(package.read(&path), format!("{HEAD}{LINES}"));
     assert!(!package.proto("seaway.lock").exists());
+}
+
+#[test]
+fn a_lock_file_beside_what_is_only_imported_is_not_asked() {
+    let package = Package::new(&[
+        ("shared/a.proto", CHAT),
+        ("shared/seaway.lock", &LINES.replace("1001", "1002")),
+        ("own/b.proto", "syntax = 'proto3'; package b; import 'a.proto'; message B {}"),
+    ]);
+    let config = || package.config().include(package.proto("shared"));
+    package.compile_with(config().write_lock(), &["own/b.proto"]).unwrap();
+    assert!(package.proto("own/seaway.lock").exists());
+    let problems = package.problems_with(config(), &["shared/a.proto"]);
+    assert!(problems[0].contains("(shared/seaway.lock:1)"), "{problems:?}");
 }
