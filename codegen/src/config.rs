@@ -1,6 +1,6 @@
 //! What a build script calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -35,10 +35,12 @@ pub fn compile(protos: impl IntoIterator<Item = impl AsRef<Path>>) -> io::Result
 
 /// A [`Config`], for what [`compile`] cannot say.
 pub fn configure() -> Config {
-    Config::default()
+    let mut prost = prost_build::Config::new();
+    prost.prost_path("::seaway::rt::prost").prost_types_path("::seaway::rt::prost_types");
+    Config { includes: Vec::new(), lock: None, writes_lock: false, prost }
 }
 
-/// How code is generated.
+/// How code is generated. Made by [`configure`].
 ///
 /// ```no_run
 /// fn main() -> std::io::Result<()> {
@@ -55,14 +57,6 @@ pub struct Config {
     lock: Option<PathBuf>,
     writes_lock: bool,
     prost: prost_build::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let mut prost = prost_build::Config::new();
-        prost.prost_path("::seaway::rt::prost").prost_types_path("::seaway::rt::prost_types");
-        Self { includes: Vec::new(), lock: None, writes_lock: false, prost }
-    }
 }
 
 impl Config {
@@ -201,7 +195,7 @@ fn text_of(problem: &protox::Error, sources: &BTreeMap<String, Source>) -> Strin
 }
 
 /// The services that the short form makes.
-fn short_services(files: &[File]) -> std::collections::BTreeSet<String> {
+fn short_services(files: &[File]) -> BTreeSet<String> {
     let short = files.iter().filter(|file| file.source.is_short);
     let services = short.flat_map(|file| file.descriptor.services().collect::<Vec<_>>());
     services.map(|service| service.full_name().to_owned()).collect()

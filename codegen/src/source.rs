@@ -37,15 +37,18 @@ impl Resolver {
     }
 
     fn open(&self, folder: &Path, name: &str) -> Result<File, Error> {
-        let mut file = IncludeFileResolver::new(folder.to_owned()).open_file(name)?;
-        let short = short_form(name, file.file_descriptor_proto());
-        let is_short = short.is_some();
-        if let (Some(rest), Some(source)) = (short, file.source()) {
-            file = File::from_source(name, &format!("{source}\n{rest}\n"))?;
-        }
+        // Known before it is read, for what may be wrong with it.
         let path = folder.join(name).display().to_string();
-        self.opened.borrow_mut().insert(name.to_owned(), Source { path, is_short });
-        Ok(file)
+        let known = |is_short| {
+            let source = Source { path: path.clone(), is_short };
+            self.opened.borrow_mut().insert(name.to_owned(), source);
+        };
+        known(false);
+        let file = IncludeFileResolver::new(folder.to_owned()).open_file(name)?;
+        let short = short_form(name, file.file_descriptor_proto());
+        let (Some(rest), Some(source)) = (short, file.source()) else { return Ok(file) };
+        known(true);
+        File::from_source(name, &format!("{source}\n{rest}\n"))
     }
 }
 
@@ -60,13 +63,10 @@ impl FileResolver for Resolver {
         if name == OPTIONS {
             return File::from_source(name, include_str!("../proto/seaway/options.proto"));
         }
-        for folder in &self.folders {
-            match self.open(folder, name) {
-                Err(error) if error.is_file_not_found() => {}
-                opened => return opened,
-            }
+        match self.folders.iter().find(|folder| folder.join(name).is_file()) {
+            Some(folder) => self.open(folder, name),
+            None => GoogleFileResolver::new().open_file(name),
         }
-        GoogleFileResolver::new().open_file(name)
     }
 }
 
