@@ -85,7 +85,8 @@
 //! # What is refused
 //!
 //! With file and line, all at once: methods with a `stream`, which seaway does not have; two messages
-//! with one id; two methods with one hash; names that would be the same in Rust, or a word of it.
+//! with one id; two methods with one hash; methods and modules of services that would be the same in
+//! Rust, and methods that would be a word of it.
 //!
 //! # The lock file
 //!

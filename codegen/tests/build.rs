@@ -187,6 +187,17 @@ fn imports_are_found_in_include_folders() {
 }
 
 #[test]
+fn imports_are_named_from_the_topmost_folder_of_the_files() {
+    let package = Package::new(&[
+        ("deep/a.proto", "syntax = 'proto3'; package a; import 'deep/b.proto'; message A {}"),
+        ("deep/b.proto", "syntax = 'proto3'; package b; message B {}"),
+        ("top.proto", "syntax = 'proto3'; package top; import 'deep/a.proto'; message T {}"),
+    ]);
+    package.compile(&["deep/a.proto", "deep/b.proto", "top.proto"]).unwrap();
+    assert_eq!(package.generated(), ["a.rs", "b.rs", "top.rs"]);
+}
+
+#[test]
 fn a_copy_of_the_options_among_the_files_does_no_harm() {
     let options = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/seaway/options.proto");
     let options = std::fs::read_to_string(options).unwrap();

@@ -131,7 +131,11 @@ fn a_service_with_the_module_of_a_package_is_an_error() {
         ("a.proto", "syntax = 'proto3'; package chat;\nservice Room {}"),
         ("b.proto", "syntax = 'proto3'; package chat.room; message M {}"),
         ("c.proto", "syntax = 'proto3'; package chat.room.deep; message M {}"),
+        ("d.proto", "syntax = 'proto3'; package deep.chat.room;\nservice Seat {}"),
+        ("e.proto", "syntax = 'proto3'; package deep.chat.room.seat.leg; message M {}"),
     ]);
+    let problems = package.problems(&["d.proto", "e.proto"]);
+    assert!(problems[0].starts_with("d.proto:2: package deep.chat.room.seat.leg and service "));
     for (file, below) in [("b.proto", "chat.room"), ("c.proto", "chat.room.deep")] {
         let expected = format!(
             "a.proto:2: package {below} and service chat.Room have the same module in Rust, \

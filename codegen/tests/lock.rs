@@ -162,6 +162,16 @@ fn what_is_retired_may_not_come_back() {
 }
 
 #[test]
+fn what_is_wrong_with_the_method_of_a_short_form_stands_at_its_request() {
+    let short = "syntax = 'proto3';\n\nmessage response {}\nmessage request {}\n";
+    let package = Package::new(&[("echo.proto", short)]);
+    package.write("seaway.lock", "retired method echo.echo/call = 0x1\n");
+    let expected = "echo.proto:4: method echo.echo/call is retired (seaway.lock:1): give what is \
+                    new another name";
+    assert_eq!(package.problems(&["echo.proto"]), [expected]);
+}
+
+#[test]
 fn a_line_that_is_none_is_an_error() {
     for line in ["<<<<<<< HEAD", "message chat.Line", "enum chat.E = 1", "message chat.M = 7"] {
         let package = locked();
