@@ -35,8 +35,8 @@ pub struct Config {
     /// Requests of one peer that are being handled; 4,096, at least 1. One more is refused with
     /// `Busy`.
     pub requests_max: usize,
-    /// Bodies of one peer's requests that are being handled, in bytes; 16 MiB, at least
-    /// `frame_bytes_max`. One more is refused with `Busy`.
+    /// Requests of one peer that are being handled, in bytes without their headers; 16 MiB, at
+    /// least `frame_bytes_max`. One more is refused with `Busy`.
     pub request_bytes_max: usize,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
     /// otherwise; 5 s, above 0.

@@ -74,6 +74,8 @@ pub(crate) struct Origin {
 impl Context {
     pub(crate) fn new(origin: Origin) -> Self {
         let Origin { peer, clock, deadline, extension, answer, node } = origin;
+        // As long as a slice of what was read is there, all of it is.
+        let extension = Bytes::copy_from_slice(&extension);
         Self(Arc::new(Inner {
             peer,
             clock,

@@ -76,7 +76,7 @@ impl Source {
         })
     }
 
-    /// A permit for a request with a body of `bytes`; when too much is in flight, of what.
+    /// A permit for a request of `bytes`; when too much is in flight, of what.
     pub(crate) fn permit(self: &Arc<Self>, bytes: usize) -> Result<Permit, String> {
         // Counted first, checked then: two at once may both be refused, never both let in.
         let permit = Permit { source: Arc::clone(self), bytes, limit: None };
@@ -85,7 +85,7 @@ impl Source {
         if requests > self.requests_max {
             return Err(format!("{} requests of one peer, its `requests_max`", self.requests_max));
         }
-        // A body larger than the limit passes when it is alone.
+        // A request larger than the limit passes when it is alone.
         if in_flight > self.bytes_max && in_flight != bytes {
             return Err(format!(
                 "{} bytes of requests of one peer, its `request_bytes_max`",

@@ -113,7 +113,7 @@ impl Server {
             let text = format!("the callee handles no more at once than {what}");
             Refused::new(Reason::Busy, text)
         };
-        let mut permit = source.permit(body.len()).map_err(busy)?;
+        let mut permit = source.permit(extension.len() + body.len()).map_err(busy)?;
         if let Some(limit) = &registered.limit {
             let place = limit.enter();
             permit.limit =
