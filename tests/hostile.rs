@@ -3,12 +3,16 @@
 
 mod support;
 
+#[path = "hostile/child.rs"]
+mod child;
 #[path = "hostile/frames.rs"]
 mod frames;
 #[path = "hostile/handshake.rs"]
 mod handshake;
 #[path = "hostile/links.rs"]
 mod links;
+#[path = "hostile/memory.rs"]
+mod memory;
 #[path = "hostile/resources.rs"]
 mod resources;
 #[path = "hostile/strangers.rs"]
