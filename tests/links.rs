@@ -3,19 +3,15 @@
 
 mod support;
 
-use std::future::IntoFuture;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use seaway::{CallError, Config, Doubt, LogicalAddr, Node, StopCause};
-use support::messages::{losses, notice, number, record, settled};
+use seaway::{Builder, CallError, Config, Doubt, LogicalAddr, MessageId, Node, StopCause};
+use support::messages::{FROM, Line, TO, losses, number, record};
 use support::proxy::{Cut, Flow, MESSAGE, Proxy, RPC};
 use support::recorder::{Recorder, until};
 use support::{Cluster, ECHO, Text, addr, soon, text};
 use tokio::task::JoinHandle;
-
-const FROM: &str = "1.1.1";
-const TO: &str = "1.2.1";
 
 /// What promises call three times the bound: the machine that tests may be starved.
 fn at_most(took: Duration, bound: Duration) {
@@ -32,6 +28,13 @@ fn call(node: &Node, to: &str) -> JoinHandle<Result<Text, CallError>> {
 
 fn is_connection_lost(outcome: &Result<Text, CallError>) -> bool {
     matches!(outcome, Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }))
+}
+
+/// Dead within 300 ms of silence.
+fn quick(builder: Builder) -> Builder {
+    let mut config = Config::default();
+    config.heartbeat = Duration::from_millis(100);
+    builder.config(config)
 }
 
 /// A node behind a proxy whose calls never end, and a recorder of those that began.
@@ -57,7 +60,7 @@ async fn p12_no_connection_exists_before_the_first_use() {
     let callee = callee.start().await.unwrap();
     // Another node does its work meanwhile, so time passes for these two.
     let third = cluster.echo("1.2.2").await;
-    soon("the reply", caller.call(addr("1.2.2"), ECHO, text("hi")).into_future()).await.unwrap();
+    soon("the reply", caller.call(addr("1.2.2"), ECHO, text("hi"))).await.unwrap();
     assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (0, 0));
     assert_eq!(callee.stats().accepted_connections, 0);
     drop(third);
@@ -65,17 +68,14 @@ async fn p12_no_connection_exists_before_the_first_use() {
 
 #[tokio::test]
 async fn p12_calls_alone_need_no_message_lane_and_messages_bring_both() {
-    let cluster = Cluster::empty();
-    let (sender, _) = cluster.sender(FROM).await;
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let inbox = Recorder::new();
-    let receiver = record(builder, &inbox).on_call(ECHO, |_, request| async move { Ok(request) });
-    let _receiver = receiver.start().await.unwrap();
-    soon("the reply", sender.call(addr(TO), ECHO, text("hi")).into_future()).await.unwrap();
-    assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (1, 0));
-    sender.send(addr(TO), &number(1)).await.unwrap();
-    inbox.until_len(1).await;
-    assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (1, 1));
+    let echo = |builder: Builder| builder.on_call(ECHO, |_, request| async move { Ok(request) });
+    let line = Line::with(|sender| sender, echo).await;
+    let call = line.sender.call(addr(TO), ECHO, text("hi"));
+    soon("the reply", call).await.unwrap();
+    assert_eq!((line.proxy.made(RPC), line.proxy.made(MESSAGE)), (1, 0));
+    line.send(1..2).await;
+    line.inbox.until_len(1).await;
+    assert_eq!((line.proxy.made(RPC), line.proxy.made(MESSAGE)), (1, 1));
 }
 
 #[tokio::test]
@@ -177,107 +177,83 @@ async fn p13_a_peer_that_falls_silent_fails_its_calls_after_three_heartbeats() {
 
 #[tokio::test]
 async fn p13_a_silence_of_a_second_and_a_half_is_survived() {
-    let cluster = Cluster::empty();
-    let (sender, notices) = cluster.sender(FROM).await;
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let inbox = Recorder::new();
-    let _receiver = record(builder, &inbox).start().await.unwrap();
-    sender.send(addr(TO), &number(0)).await.unwrap();
-    inbox.until_len(1).await;
-    proxy.stall(true);
-    for n in 1..100 {
-        sender.send(addr(TO), &number(n)).await.unwrap();
-    }
+    let line = Line::new().await;
+    line.send(0..1).await;
+    line.inbox.until_len(1).await;
+    line.proxy.stall(true);
+    line.send(1..100).await;
     // The fault is a time that passes.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    proxy.stall(false);
-    assert!(inbox.until_len(100).await.iter().copied().eq(0..100));
-    assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (1, 1), "it was given up");
-    assert_eq!(notices.all(), []);
+    line.proxy.stall(false);
+    assert!(line.inbox.until_len(100).await.iter().copied().eq(0..100));
+    assert_eq!((line.proxy.made(RPC), line.proxy.made(MESSAGE)), (1, 1), "it was given up");
+    assert_eq!(line.notices.all(), []);
 }
 
 #[tokio::test]
 async fn p13_an_idle_link_is_kept_alive_by_heartbeats() {
-    let cluster = Cluster::empty();
-    let mut config = Config::default();
-    config.heartbeat = Duration::from_millis(100);
-    let inbox = Recorder::new();
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let _receiver = record(builder.config(config.clone()), &inbox).start().await.unwrap();
-    let sender = cluster.builder(FROM).config(config).start().await.unwrap();
-    sender.send(addr(TO), &number(0)).await.unwrap();
-    inbox.until_len(1).await;
-    // Ten times as long as it takes to be dead.
+    let line = Line::with(quick, quick).await;
+    line.send(0..1).await;
+    line.inbox.until_len(1).await;
+    // The fault is a silence: ten times as long as it takes to be dead.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    sender.send(addr(TO), &number(1)).await.unwrap();
-    inbox.until_len(2).await;
-    assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (1, 1));
+    line.send(1..2).await;
+    line.inbox.until_len(2).await;
+    assert_eq!((line.proxy.made(RPC), line.proxy.made(MESSAGE)), (1, 1));
 }
 
 #[tokio::test]
 async fn p13_a_message_lane_that_nobody_reads_is_no_sign_of_death() {
-    let cluster = Cluster::empty();
-    let mut config = Config::default();
-    config.heartbeat = Duration::from_millis(100);
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let receiver = builder.config(config.clone());
-    let receiver = receiver.on_call(ECHO, |_, request| async move { Ok(request) });
-    let receiver = receiver.on_bytes(seaway::MessageId::new(1), |_, _| std::future::pending());
-    let _receiver = receiver.start().await.unwrap();
-    let sender = cluster.builder(FROM).config(config).start().await.unwrap();
-    let body = bytes::Bytes::from(vec![0; 60_000]);
-    let until_full = async {
-        let mut full = 0;
-        while full < 50 {
-            let sent = sender.try_send_bytes(addr(TO), seaway::MessageId::new(1), &body);
-            full = if sent.is_ok() { 0 } else { full + 1 };
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    const STUCK: MessageId = MessageId::new(1);
+    let stuck = |receiver: Builder| {
+        let receiver = quick(receiver).on_call(ECHO, |_, request| async move { Ok(request) });
+        receiver.on_bytes(STUCK, |_, _| std::future::pending())
     };
-    soon("the lane to be full", until_full).await;
-    soon("a reply", sender.call(addr(TO), ECHO, text("hi")).into_future()).await.unwrap();
-    assert_eq!((proxy.made(RPC), proxy.made(MESSAGE)), (1, 1), "it was given up");
+    let line = Line::with(quick, stuck).await;
+    let body = vec![0; 60_000];
+    let mut full_since = Instant::now();
+    // Full for longer than it takes to be dead: the buffers of the system fill up, too.
+    while full_since.elapsed() < Duration::from_millis(500) {
+        if line.sender.try_send_bytes(addr(TO), STUCK, &body).is_ok() {
+            full_since = Instant::now();
+        }
+        tokio::task::yield_now().await;
+    }
+    soon("a reply", line.sender.call(addr(TO), ECHO, text("hi"))).await.unwrap();
+    assert_eq!((line.proxy.made(RPC), line.proxy.made(MESSAGE)), (1, 1), "it was given up");
 }
 
 // Return.
 
 #[tokio::test]
 async fn p14_the_first_message_after_a_broken_idle_connection_brings_a_new_one() {
-    let cluster = Cluster::empty();
-    let (sender, notices) = cluster.sender(FROM).await;
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let inbox = Recorder::new();
-    let _receiver = record(builder, &inbox).start().await.unwrap();
+    let line = Line::new().await;
     for (n, how) in [Cut::Reset, Cut::Fin, Cut::Reset].into_iter().enumerate() {
-        sender.send(addr(TO), &number(n as u64)).await.unwrap();
-        inbox.until_len(n + 1).await;
-        proxy.cut(how);
+        line.send(n as u64..n as u64 + 1).await;
+        line.inbox.until_len(n + 1).await;
+        line.proxy.cut(how);
         // Nothing was in it that could be lost, but the sender cannot know.
-        notices
+        line.notices
             .until("the loss", |all| losses(all).iter().filter(|loss| loss.1.is_none()).count() > n)
             .await;
     }
     let began = Instant::now();
-    sender.send(addr(TO), &number(3)).await.unwrap();
-    assert_eq!(inbox.until_len(4).await, [0, 1, 2, 3]);
+    line.send(3..4).await;
+    assert_eq!(line.inbox.until_len(4).await, [0, 1, 2, 3]);
     at_most(began.elapsed(), Duration::from_secs(1));
-    assert_eq!(settled(&sender, &inbox).await.lost, 0);
+    assert_eq!(line.settled().await.lost, 0);
 }
 
 #[tokio::test]
 async fn p14_a_peer_that_lets_connections_in_again_is_reached_within_a_second() {
-    let cluster = Cluster::empty();
-    let (sender, _) = cluster.sender(FROM).await;
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let inbox = Recorder::new();
-    let _receiver = record(builder, &inbox).start().await.unwrap();
-    proxy.refuse(true);
-    sender.send(addr(TO), &number(0)).await.unwrap();
+    let line = Line::new().await;
+    line.proxy.refuse(true);
+    line.send(0..1).await;
     // Long enough for the pauses to have become as long as they get.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let began = Instant::now();
-    proxy.refuse(false);
-    assert_eq!(inbox.until_len(1).await, [0]);
+    line.proxy.refuse(false);
+    assert_eq!(line.inbox.until_len(1).await, [0]);
     at_most(began.elapsed(), Duration::from_secs(1));
 }
 
@@ -363,36 +339,30 @@ async fn p14_p15_a_peer_that_moves_is_reached_at_its_new_address() {
 
 #[tokio::test]
 async fn p03_a_loss_becomes_exact_also_when_the_first_new_connection_fails() {
-    let cluster = Cluster::empty();
-    let notices = Recorder::new();
-    let mut config = Config::default();
-    config.message_timeout = Duration::from_secs(60);
-    let builder = notice(cluster.builder(FROM), &notices).config(config);
-    let sender = builder.start().await.unwrap();
-    let (builder, proxy) = cluster.proxied(TO).await;
-    let inbox = Recorder::new();
-    let _receiver = record(builder, &inbox).start().await.unwrap();
-    for n in 0..5 {
-        sender.send(addr(TO), &number(n)).await.unwrap();
-    }
-    inbox.until_len(5).await;
+    let patient = |sender: Builder| {
+        let mut config = Config::default();
+        config.message_timeout = Duration::from_secs(60);
+        sender.config(config)
+    };
+    let line = Line::with(patient, |receiver| receiver).await;
+    let Line { proxy, .. } = &line;
+    line.send(0..5).await;
+    line.inbox.until_len(5).await;
     proxy.inward(MESSAGE, Flow::Swallow);
-    for n in 5..8 {
-        sender.send(addr(TO), &number(n)).await.unwrap();
-    }
+    line.send(5..8).await;
     soon("the loss", proxy.until_swallowed(MESSAGE, 3 * 44)).await;
     // Of the next connection only the CHALLENGE comes back: the receiver takes it for a session.
     proxy.inward(MESSAGE, Flow::Pass);
     let swallowed = proxy.swallowed(MESSAGE);
     proxy.outward(MESSAGE, Flow::First);
     proxy.cut_lane(MESSAGE, Cut::Reset);
-    notices.until_len(1).await;
-    sender.send(addr(TO), &number(8)).await.unwrap();
+    line.notices.until_len(1).await;
+    line.send(8..9).await;
     soon("the READY", proxy.until_swallowed(MESSAGE, swallowed + 1)).await;
     proxy.outward(MESSAGE, Flow::Pass);
     proxy.cut_lane(MESSAGE, Cut::Reset);
-    assert_eq!(inbox.until_len(6).await, [0, 1, 2, 3, 4, 8]);
-    assert_eq!(settled(&sender, &inbox).await.lost, 3);
+    assert_eq!(line.inbox.until_len(6).await, [0, 1, 2, 3, 4, 8]);
+    assert_eq!(line.settled().await.lost, 3);
 }
 
 /// The type of addresses is what discovery and nodes share.

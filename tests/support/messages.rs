@@ -1,11 +1,17 @@
 //! Nodes that send messages and write down what becomes of them.
 
+use std::ops::Range;
+
 use seaway::discovery::Member;
 use seaway::{Builder, Node, Stats, Undeliverable};
 
 use super::proxy::Proxy;
 use super::recorder::{Recorder, until};
-use super::{Cluster, Number, addr};
+use super::{Cluster, Number, addr, soon};
+
+/// The ends of a [`Line`].
+pub const FROM: &str = "1.1.1";
+pub const TO: &str = "1.2.1";
 
 pub fn number(number: u64) -> Number {
     Number { number }
@@ -47,6 +53,53 @@ impl Cluster {
         let proxy = Proxy::start(listener.local_addr().unwrap()).await;
         self.discovery.put(Member::new(addr(address), proxy.network())).unwrap();
         (Node::builder(address).discovery(self.discovery.clone()).listener(listener), proxy)
+    }
+}
+
+/// A node that sends numbers, and one behind a proxy that writes them down. Whatever is between
+/// them goes through the proxy: nobody gets to the sender.
+pub struct Line {
+    pub cluster: Cluster,
+    pub sender: Node,
+    /// What the sender was told.
+    pub notices: Recorder<Undeliverable>,
+    pub proxy: Proxy,
+    pub receiver: Node,
+    /// What the receiver has handled.
+    pub inbox: Recorder<u64>,
+    _way_back: Proxy,
+}
+
+impl Line {
+    pub async fn new() -> Self {
+        Self::with(|sender| sender, |receiver| receiver).await
+    }
+
+    /// A line whose ends are built in another way.
+    pub async fn with(
+        sender: impl FnOnce(Builder) -> Builder,
+        receiver: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
+        let (cluster, notices, inbox) = (Cluster::empty(), Recorder::new(), Recorder::new());
+        // Both are members before either starts.
+        let (to, proxy) = cluster.proxied(TO).await;
+        let (from, way_back) = cluster.proxied(FROM).await;
+        way_back.refuse(true);
+        let receiver = receiver(record(to, &inbox)).start().await.unwrap();
+        let sender = sender(notice(from, &notices)).start().await.unwrap();
+        Self { cluster, sender, notices, proxy, receiver, inbox, _way_back: way_back }
+    }
+
+    /// Sends numbers, each as soon as there is room.
+    pub async fn send(&self, numbers: Range<u64>) {
+        for n in numbers {
+            soon("room", self.sender.send(addr(TO), &number(n))).await.unwrap();
+        }
+    }
+
+    /// Waits until all that was accepted has an end; the sender's numbers.
+    pub async fn settled(&self) -> Stats {
+        settled(&self.sender, &self.inbox).await
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -62,6 +62,16 @@ struct Shared {
     swallowed: watch::Sender<[usize; 2]>,
     /// Those that are open.
     open: watch::Sender<[usize; 2]>,
+    /// What cuts the next connection of a lane.
+    fuses: Mutex<[Option<Fuse>; 2]>,
+}
+
+/// Cuts a connection behind that many bytes of a direction.
+#[derive(Clone, Copy, Debug)]
+struct Fuse {
+    is_inward: bool,
+    bytes: usize,
+    how: Cut,
 }
 
 /// See the module. Ends with its owner.
@@ -90,6 +100,7 @@ impl Proxy {
             made: Default::default(),
             swallowed: watch::Sender::new([0; 2]),
             open: watch::Sender::new([0; 2]),
+            fuses: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { shared, address, task }
@@ -117,6 +128,13 @@ impl Proxy {
             order.cuts[index(lane)] += 1;
             order.how = Some(how);
         });
+    }
+
+    /// Ends the next connection of a lane behind its first `bytes` to the node behind the proxy,
+    /// or from it.
+    pub fn cut_behind(&self, lane: u8, is_inward: bool, bytes: usize, how: Cut) {
+        let fuse = Fuse { is_inward, bytes, how };
+        self.shared.fuses.lock().unwrap()[index(lane)] = Some(fuse);
     }
 
     /// What becomes of the bytes to the node behind the proxy.
@@ -216,8 +234,15 @@ async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     };
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let inward = Way { shared, lane, flow: |order: &Order| order.inward[lane] };
-    let outward = Way { shared, lane, flow: |order: &Order| order.outward[lane] };
+    let fuse = shared.fuses.lock().unwrap()[lane].take();
+    let left = |is_inward| {
+        let fuse = fuse.filter(|fuse| fuse.is_inward == is_inward);
+        fuse.map_or(usize::MAX, |fuse| fuse.bytes)
+    };
+    let flow = |order: &Order| order.inward[lane];
+    let inward = Way { shared, lane, flow, left: left(true) };
+    let flow = |order: &Order| order.outward[lane];
+    let outward = Way { shared, lane, flow, left: left(false) };
     let inward = inward.pass(hello, from_client, to_server);
     let outward = outward.pass(Vec::new(), from_server, to_client);
     let how = select! {
@@ -226,7 +251,7 @@ async fn carry(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         // An error on one side ends both; an end does when both have come to theirs.
         passed = async { tokio::try_join!(inward, outward) } => match passed {
             Ok(_) => Some(Cut::Fin),
-            Err(_) => Some(Cut::Reset),
+            Err(_) => Some(fuse.map_or(Cut::Reset, |fuse| fuse.how)),
         },
     };
     if how == Some(Cut::Reset) {
@@ -260,6 +285,8 @@ struct Way<'a, F> {
     shared: &'a Shared,
     lane: usize,
     flow: F,
+    /// Bytes that may pass before the connection is cut.
+    left: usize,
 }
 
 impl<F: Fn(&Order) -> Flow> Way<'_, F> {
@@ -270,9 +297,10 @@ impl<F: Fn(&Order) -> Flow> Way<'_, F> {
         mut to: WriteHalf<'_>,
     ) -> io::Result<()> {
         let mut order = self.shared.order.subscribe();
+        let mut left = self.left;
         let flows = |order: &Order| (self.flow)(order) != Flow::Stall;
         order.wait_for(flows).await.map(drop).ok();
-        to.write_all(&first).await?;
+        write(&mut to, &first, &mut left).await?;
         let mut buffer = vec![0; 16 << 10];
         let mut chunks = 0;
         loop {
@@ -298,9 +326,16 @@ impl<F: Fn(&Order) -> Flow> Way<'_, F> {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            to.write_all(&buffer[..read]).await?;
+            write(&mut to, &buffer[..read], &mut left).await?;
         }
     }
+}
+
+/// Writes no more than what is left until the cut.
+async fn write(to: &mut WriteHalf<'_>, bytes: &[u8], left: &mut usize) -> io::Result<()> {
+    to.write_all(&bytes[..bytes.len().min(*left)]).await?;
+    *left = left.saturating_sub(bytes.len());
+    if *left == 0 { Err(io::Error::other("cut")) } else { Ok(()) }
 }
 
 /// Where arrays by lane have it.
