@@ -11,16 +11,31 @@ use seaway::{CallError, Doubt, Node, Undeliverable};
 use support::messages::{losses, number};
 use support::process::{Members, NEVER, Process};
 use support::recorder::{Recorder, until};
-use support::{Cluster, Text, addr, soon, text};
+use support::{COUNT, Cluster, Text, addr, soon, text};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const ME: &str = "1.1.1";
 const CHILD: &str = "1.2.1";
 
-/// The part of a child, when this binary is run again as one.
+/// Run again as a child, this is the child's part.
 #[test]
 fn a_child_lives_as_long_as_its_parent() {
     support::process::be_a_child();
+    let parent = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    parent.block_on(async {
+        // One that has not started its node, and one that has.
+        for is_started in [false, true] {
+            let members = Members::new();
+            let mut child = run("127.0.0.1:0", &members).await;
+            if is_started {
+                write(&members, &[(CHILD, child.network.clone())]);
+                child.start().await;
+            }
+            let status = child.abandon().await;
+            assert!(status.success(), "{status:?}");
+        }
+    });
 }
 
 /// What promises call three times the bound: the machine that tests may be starved.
@@ -158,6 +173,73 @@ async fn p01_p02_p14_p15_a_peer_that_is_killed_under_load_is_reached_again_withi
     let stats = pair.me.stats();
     let lost = stats.accepted - stats.bounced - handled.len() as u64;
     assert!(stats.lost >= lost, "{lost} are lost, {} told", stats.lost);
+}
+
+/// Calls with one number after another until told to stop; what became of each.
+async fn call_on(me: Node, stop: CancellationToken) -> Vec<Result<(), CallError>> {
+    let mut outcomes = Vec::new();
+    while !stop.is_cancelled() {
+        let n = outcomes.len() as u64;
+        let reply = soon("an outcome", me.call(addr(CHILD), COUNT, number(n))).await;
+        outcomes.push(reply.map(|reply| assert_eq!(reply, number(n))));
+    }
+    outcomes
+}
+
+/// Sends one number after another until told to stop.
+async fn send_on(me: Node, stop: CancellationToken) {
+    for n in 0.. {
+        if stop.is_cancelled() {
+            return;
+        }
+        soon("room", me.send(addr(CHILD), &number(n))).await.unwrap();
+        if n % 16 == 0 {
+            // What is sent while a child is down must not come to all of the outbox.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_p02_p03_p04_a_hundred_kills_under_load_leave_nothing_twice_late_or_untold() {
+    const KILLS: usize = 100;
+    let mut pair = Pair::new().await;
+    let stop = CancellationToken::new();
+    let calling = tokio::spawn(call_on(pair.me.clone(), stop.clone()));
+    let sending = tokio::spawn(send_on(pair.me.clone(), stop.clone()));
+    let (mut handled, mut called) = (Vec::new(), Vec::new());
+    for _ in 0..KILLS {
+        pair.child.until_handled(20).await;
+        pair.child.kill().await;
+        handled.extend(pair.child.handled());
+        called.extend(pair.child.called());
+        (pair.child, _) = pair.start_again(&pair.child.network).await;
+    }
+    stop.cancel();
+    soon("the last message", sending).await.unwrap();
+    let outcomes = soon("the last call", calling).await.unwrap();
+    until("every message to have an end", || {
+        let stats = pair.me.stats();
+        let all = handled.len() + pair.child.handled().len();
+        stats.accepted <= all as u64 + stats.bounced + stats.lost
+    })
+    .await;
+    handled.extend(pair.child.handled());
+    called.extend(pair.child.called());
+
+    assert!(handled.is_sorted_by(|a, b| a < b), "a message twice or out of order");
+    assert!(called.is_sorted_by(|a, b| a < b), "a call twice or out of order");
+    let mut in_doubt = 0;
+    for (n, outcome) in (0_u64..).zip(&outcomes) {
+        let is_done = called.binary_search(&n).is_ok();
+        match outcome {
+            Ok(()) => assert!(is_done, "{n} was answered by nobody"),
+            Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }) => in_doubt += 1,
+            Err(error) => assert!(error.is_safe_to_retry() && !is_done, "{n}: {error}"),
+        }
+    }
+    // At most one call was in flight at each kill.
+    assert!((1..=KILLS).contains(&in_doubt), "{in_doubt} calls in doubt");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

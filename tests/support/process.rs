@@ -9,7 +9,7 @@ use std::env;
 use std::io::{BufRead, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use seaway::discovery::MembersFile;
@@ -17,10 +17,11 @@ use seaway::{Config, Method, Node, Undeliverable};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::messages::number;
 use super::recorder::{Recorder, until};
-use super::{Number, Text, addr};
+use super::{COUNT, Number, Text, addr, soon};
 
 /// A call that a child begins and never ends.
 pub const NEVER: Method<Text, Text> = Method::new("test.Process/Never");
@@ -65,6 +66,8 @@ pub struct Process {
     stdin: ChildStdin,
     /// What it said, without the "@".
     pub said: Recorder<String>,
+    /// Ends when it can say no more.
+    saying: Option<JoinHandle<()>>,
     pub network: String,
 }
 
@@ -84,17 +87,17 @@ impl Process {
         let stdin = child.stdin.take().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = Recorder::new();
-        let saying = said.clone();
-        tokio::spawn(async move {
+        let hears = said.clone();
+        let saying = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 // The first word of the test harness has no end of line.
                 if let Some((_, said)) = line.split_once("@ ") {
-                    saying.add(said.to_owned());
+                    hears.add(said.to_owned());
                 }
             }
         });
         let network = word(&said, "listens").await;
-        Self { child, stdin, said, network }
+        Self { child, stdin, said, saying: Some(saying), network }
     }
 
     /// Gives a command.
@@ -121,8 +124,16 @@ impl Process {
 
     /// The numbers that it has handled so far.
     pub fn handled(&self) -> Vec<u64> {
-        let said = self.said.all();
-        said.iter().filter_map(|line| line.strip_prefix("handled ")?.parse().ok()).collect()
+        self.numbers("handled ")
+    }
+
+    /// The numbers that it was called with so far.
+    pub fn called(&self) -> Vec<u64> {
+        self.numbers("counted ")
+    }
+
+    fn numbers(&self, first: &str) -> Vec<u64> {
+        self.said.all().iter().filter_map(|line| line.strip_prefix(first)?.parse().ok()).collect()
     }
 
     /// Waits until it has handled that many.
@@ -133,10 +144,19 @@ impl Process {
         self.handled()
     }
 
-    /// SIGKILL.
+    /// SIGKILL; waits until all that it had said is heard.
     pub async fn kill(&mut self) {
         self.child.start_kill().unwrap();
         self.child.wait().await.unwrap();
+        if let Some(saying) = self.saying.take() {
+            soon("its last words", saying).await.unwrap();
+        }
+    }
+
+    /// Lets go of it, as a parent does that dies; waits until it has ended by itself.
+    pub async fn abandon(mut self) -> ExitStatus {
+        drop(self.stdin);
+        soon("its end", self.child.wait()).await.unwrap()
     }
 
     /// SIGSTOP; waits until no thread of it runs any more.
@@ -183,7 +203,7 @@ fn say(text: &str) {
     writeln!(stdout, "@ {text}").and_then(|()| stdout.flush()).ok();
 }
 
-/// What a child does, in a test that does nothing otherwise.
+/// What a child does; nothing in any other process.
 pub fn be_a_child() {
     let Ok(address) = env::var(ADDRESS) else { return };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -196,7 +216,7 @@ async fn live(address: &str) {
     let listener = TcpListener::bind(env::var(LISTEN).unwrap()).unwrap();
     say(&format!("listens {}", listener.local_addr().unwrap()));
     let mut commands = commands();
-    let start = commands.recv().await.unwrap();
+    let Some(start) = commands.recv().await else { return };
     let mut config = Config::default();
     config.heartbeat =
         Duration::from_millis(start.strip_prefix("start ").unwrap().parse().unwrap());
@@ -208,6 +228,10 @@ async fn live(address: &str) {
         .on_call(NEVER, |_, _| {
             say("called by its parent");
             std::future::pending()
+        })
+        .on_call(COUNT, |_, request: Number| async move {
+            say(&format!("counted {}", request.number));
+            Ok(request)
         })
         .on_message(|_, message: Number| async move { say(&format!("handled {}", message.number)) })
         .on_undeliverable(|notice| match notice {
