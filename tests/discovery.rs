@@ -13,8 +13,8 @@ use seaway::discovery::{
 };
 use seaway::{Builder, CallError, Incarnation, LogicalAddr, Node, Reason, StartError, StopCause};
 use support::messages::{notice, number, record};
-use support::recorder::{Recorder, until};
-use support::{Cluster, ECHO, addr, soon, text};
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, addr, soon, text, until};
 use tokio::sync::Notify;
 
 const ONE: &str = "1.1.1";
@@ -449,7 +449,7 @@ async fn a_change_of_the_members_file_counts_and_a_broken_file_changes_nothing()
     reaches(&one, TWO).await.unwrap();
 
     file.write_text("[[member]]\naddress = \"no address\"\n");
-    // Five looks at the file.
+    // Nothing is to happen: five looks at the file.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(one.all_members().len(), 2);
     reaches(&one, TWO).await.unwrap();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use seaway::{Builder, CallError, Config, Doubt, LogicalAddr, MessageId, Node, StopCause};
 use support::messages::{FROM, Line, TO, losses, number, record};
 use support::proxy::{Cut, Flow, MESSAGE, Proxy, RPC};
-use support::recorder::{Recorder, until};
-use support::{Cluster, ECHO, Text, addr, soon, text};
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, Text, addr, soon, text, until};
 use tokio::task::JoinHandle;
 
 /// What promises call three times the bound: the machine that tests may be starved.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use seaway::{Config, Message, MessageId, Reason, Report, Undeliverable};
 use support::messages::{notice, number, record};
-use support::recorder::{Recorder, until};
-use support::{Cluster, Number, addr, soon, text};
+use support::recorder::Recorder;
+use support::{Cluster, Number, addr, soon, text, until};
 use tokio::sync::Notify;
 
 const FROM: &str = "1.1.1";

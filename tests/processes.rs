@@ -10,8 +10,8 @@ use seaway::discovery::Member;
 use seaway::{CallError, Doubt, Node, Undeliverable};
 use support::messages::{losses, number};
 use support::process::{Members, NEVER, Process};
-use support::recorder::{Recorder, until};
-use support::{COUNT, Cluster, Text, addr, soon, text};
+use support::recorder::Recorder;
+use support::{COUNT, Cluster, Text, addr, soon, text, until};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -330,7 +330,7 @@ async fn p15_a_zombie_that_meets_a_peer_of_its_successor_stops_itself() {
     pair.child.tell(&format!("send {ME} 0 1")).await;
     pair.send(0..1).await;
     pair.child.until_handled(1).await;
-    // Younger than that, it would take its clock to be behind.
+    // The fault is a time that passes: younger than that, it would take its clock to be behind.
     tokio::time::sleep(Duration::from_millis(5_500)).await;
 
     // The zombie's own view of the members is not changed: its network address stays.

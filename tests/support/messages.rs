@@ -6,8 +6,8 @@ use seaway::discovery::Member;
 use seaway::{Builder, Node, Stats, Undeliverable};
 
 use super::proxy::Proxy;
-use super::recorder::{Recorder, until};
-use super::{Cluster, Number, addr, soon};
+use super::recorder::Recorder;
+use super::{Cluster, Number, addr, soon, until};
 
 /// The ends of a [`Line`].
 pub const FROM: &str = "1.1.1";

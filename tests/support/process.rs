@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::messages::number;
-use super::recorder::{Recorder, until};
-use super::{COUNT, Number, Text, addr, soon};
+use super::recorder::Recorder;
+use super::{COUNT, Number, Text, addr, soon, until};
 
 /// A call that a child begins and never ends.
 pub const NEVER: Method<Text, Text> = Method::new("test.Process/Never");

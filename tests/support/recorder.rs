@@ -1,7 +1,5 @@
 //! Remembers what happened, and waits for what is to happen.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 
 use super::soon;
@@ -44,14 +42,4 @@ impl<T: Clone> Recorder<T> {
     pub async fn until_len(&self, len: usize) -> Vec<T> {
         self.until(&format!("{len} entries"), |all| all.len() >= len).await
     }
-}
-
-/// Waits for something that tells nobody when it happens.
-pub async fn until(what: &str, is_so: impl Fn() -> bool) {
-    soon(what, async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
 }
