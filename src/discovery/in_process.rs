@@ -1,9 +1,11 @@
 //! An engine inside the process: for tests, and for deployments of one process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::member::{Announcement, Member};
 use super::watch::{Change, Event, Watch, WatchSender};
@@ -14,12 +16,15 @@ use crate::incarnation::Incarnation;
 /// How many changes are remembered for all watchers together; whoever is further behind gets a
 /// snapshot instead.
 const LOG_MAX: usize = 256;
+/// How long a member that is new here has time to announce itself before it counts as silent.
+const FIRST_TTL: Duration = Duration::from_secs(10);
 
 /// Discovery for the nodes of one process. Clones are handles of the same members.
 ///
 /// Somebody says who the members are ([`put`](Self::put), [`remove`](Self::remove)), and nodes
 /// announce themselves on top of that: an announced label goes before a configured one with the
-/// same key, and a member is available when it is in both places. Nothing ever expires.
+/// same key, and a member is available when it is in both places. Announcements expire only when
+/// somebody calls [`expire`](Self::expire).
 ///
 /// Any number of nodes may watch. A slow one costs nothing: it is told the sum of what it missed.
 ///
@@ -53,11 +58,15 @@ impl InProcess {
     /// When the member [is invalid](Member::check); nothing is changed then.
     pub fn put(&self, member: Member) -> Result<(), DiscoveryError> {
         self.modify(|state| {
-            let known = state.members.get(&member.address);
-            let announced = known
-                .and_then(|entry| entry.announced.clone())
-                .filter(|announced| Some(announced.incarnation) >= member.incarnation);
-            state.set(Entry { configured: member, announced })
+            let known = state.members.get(&member.address).cloned();
+            let is_past = known.as_ref().is_none_or(|known| {
+                known.announced.as_ref().map(|announced| announced.incarnation) < member.incarnation
+            });
+            let entry = match known {
+                Some(known) if !is_past => Entry { configured: member, ..known },
+                _ => Entry::new(member),
+            };
+            state.set(entry)
         })
     }
 
@@ -114,6 +123,21 @@ impl InProcess {
         self.state.borrow().members()
     }
 
+    /// All members as they were put and set, without what nodes have announced.
+    #[must_use]
+    pub fn configured(&self) -> Vec<Member> {
+        self.state.borrow().members.values().map(|entry| entry.configured.clone()).collect()
+    }
+
+    /// Makes each member unavailable of which nothing was announced for the `ttl` of its last
+    /// announcement, or for 10 s since it was put. It is available again when it announces itself.
+    ///
+    /// Nothing does this by itself: who tells the members to nodes that may die calls it now and
+    /// then.
+    pub fn expire(&self) {
+        self.state.send_if_modified(|state| state.expire(Instant::now()));
+    }
+
     /// Lets `change` change the members and wakes the watchers if it says that it did.
     fn modify(
         &self,
@@ -150,7 +174,10 @@ impl Discovery for InProcess {
                     recorded,
                 });
             }
-            state.edit(me.address, |entry| entry.announced = Some(me.clone()))
+            state.edit(me.address, |entry| {
+                entry.announced = Some(me.clone());
+                entry.heard(me.ttl);
+            })
         })
     }
 
@@ -236,6 +263,20 @@ impl State {
         Some(member)
     }
 
+    /// Takes note of who is silent at `now`; whether watchers have to know.
+    fn expire(&mut self, now: Instant) -> bool {
+        let is_silent =
+            |entry: &Entry| !entry.is_silent && entry.until.is_some_and(|end| end <= now);
+        let silent: Vec<_> =
+            self.members.values().filter(|entry| is_silent(entry)).cloned().collect();
+        let mut is_news = false;
+        for entry in silent {
+            // An entry that was valid stays so.
+            is_news |= self.set(Entry { is_silent: true, ..entry }).unwrap_or(false);
+        }
+        is_news
+    }
+
     fn note(&mut self, change: Change) {
         self.revision += 1;
         self.log.push_back(change);
@@ -276,9 +317,23 @@ impl State {
 struct Entry {
     configured: Member,
     announced: Option<Announcement>,
+    /// When it counts as silent unless it is heard of again; `None` is never.
+    until: Option<Instant>,
+    is_silent: bool,
 }
 
 impl Entry {
+    fn new(configured: Member) -> Self {
+        let mut this = Self { configured, announced: None, until: None, is_silent: false };
+        this.heard(FIRST_TTL);
+        this
+    }
+
+    fn heard(&mut self, ttl: Duration) {
+        self.until = Instant::now().checked_add(ttl);
+        self.is_silent = false;
+    }
+
     /// The later one of both sources.
     fn incarnation(&self) -> Option<Incarnation> {
         let announced = self.announced.as_ref().map(|announced| announced.incarnation);
@@ -289,6 +344,7 @@ impl Entry {
     fn member(&self) -> Member {
         let mut member = self.configured.clone();
         member.incarnation = self.incarnation();
+        member.available &= !self.is_silent;
         if let Some(announced) = &self.announced {
             member.available &= announced.available;
             member.labels.extend(announced.labels.clone());

@@ -1,3 +1,5 @@
+use tokio::time::advance;
+
 use super::*;
 use crate::discovery::{MemberError, View};
 
@@ -176,6 +178,66 @@ async fn withdrawing_concerns_only_the_recorded_incarnation() {
     assert!(one(&discovery).available);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_member_that_says_nothing_for_its_ttl_expires_until_it_speaks_again() {
+    let discovery = InProcess::new();
+    discovery.put(member("1.1.1")).unwrap();
+    let me = Announcement::new(at("1.1.1"), run(1)).ttl(Duration::from_secs(3));
+    for _ in 0..3 {
+        discovery.announce(&me).await.unwrap();
+        advance(Duration::from_millis(2_999)).await;
+        discovery.expire();
+        assert!(one(&discovery).available);
+    }
+    let mut watch = discovery.watch().await.unwrap();
+    watch.next().await.unwrap();
+    advance(Duration::from_millis(1)).await;
+    discovery.expire();
+    let silent = member("1.1.1").incarnation(run(1)).available(false);
+    assert_eq!(watch.next().await, delta(2, vec![Change::Put(silent)]));
+
+    // Neither looking again nor configuring it anew makes it speak.
+    discovery.expire();
+    discovery.put(member("1.1.1").label("zone", "a")).unwrap();
+    assert!(!one(&discovery).available);
+    discovery.announce(&me).await.unwrap();
+    assert!(one(&discovery).available);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_member_has_ten_seconds_to_announce_itself() {
+    let discovery = InProcess::new();
+    discovery.put(member("1.1.1")).unwrap();
+    advance(Duration::from_millis(9_999)).await;
+    discovery.expire();
+    assert!(one(&discovery).available);
+    advance(Duration::from_millis(1)).await;
+    assert!(one(&discovery).available, "expired without being told to");
+    discovery.expire();
+    assert!(!one(&discovery).available);
+    assert!(discovery.configured()[0].available);
+}
+
+#[tokio::test]
+async fn a_ttl_of_ages_never_ends() {
+    let discovery = InProcess::new();
+    discovery.put(member("1.1.1")).unwrap();
+    let me = Announcement::new(at("1.1.1"), run(1)).ttl(Duration::MAX);
+    discovery.announce(&me).await.unwrap();
+    discovery.expire();
+    assert!(one(&discovery).available);
+}
+
+#[tokio::test]
+async fn what_was_configured_is_told_without_what_was_announced() {
+    let discovery = InProcess::new();
+    discovery.put(member("1.1.1").label("zone", "a")).unwrap();
+    let me = Announcement::new(at("1.1.1"), run(1)).available(false).label("zone", "b");
+    discovery.announce(&me).await.unwrap();
+    discovery.set_exported(at("1.1.1"), true).unwrap();
+    assert_eq!(discovery.configured(), [member("1.1.1").label("zone", "a").exported(true)]);
+}
+
 #[tokio::test]
 async fn strangers_and_nonsense_are_refused_and_change_nothing() {
     let discovery = InProcess::new();
@@ -212,5 +274,5 @@ async fn a_dropped_watch_leaves_no_task_behind() {
     drop(watch);
     // Virtual time only moves on if the task waits for ever.
     let ended = discovery.state.closed();
-    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
 }
