@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// Where code is that people write.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 10] = [
     "src",
     "tests",
     "examples",
     "codegen/src",
     "codegen/tests",
+    "discovery-mock/src",
+    "discovery-mock/tests",
     "pbrpc/src",
     "pbrpc/tests",
     "testproto/src",

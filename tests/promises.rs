@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How many promises there are.
 const PROMISES: u32 = 22;
@@ -20,11 +20,21 @@ fn promises_of(name: &str) -> Vec<u32> {
     name.split('_').map_while(number).collect()
 }
 
+/// The folders of sources: those of the library, and those of the packages beside it.
+fn source_folders() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let beside = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let packages = beside.filter(|path| path.join("Cargo.toml").is_file());
+    let all = packages.chain([root.to_owned()]);
+    all.flat_map(|package| [package.join("src"), package.join("tests")])
+        .filter(|folder| folder.is_dir())
+        .collect()
+}
+
 /// The functions in the sources whose names begin with a promise, and all others.
 fn tests_in_sources() -> (Tests, BTreeSet<String>) {
     let (mut tests, mut others) = (Tests::new(), BTreeSet::new());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut folders = source_folders();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
