@@ -13,8 +13,8 @@ use seaway::layer::{
 use seaway::{
     Builder, CallError, Code, Context, Node, NodeType, Pick, Reason, Status, Target, Undeliverable,
 };
-use support::recorder::{Recorder, until};
-use support::{Cluster, ECHO, Text, addr, soon, text};
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, Text, addr, soon, text, until};
 use tokio::sync::Notify;
 
 const HERE: &str = "1.1.1";

@@ -10,8 +10,7 @@ use std::time::Duration;
 use seaway::discovery::{Member, MembersFile};
 use seaway::{CallError, LogicalAddr, Node, NodeType, Pick, Reason, Target};
 use support::recorder::Recorder;
-use support::recorder::until;
-use support::{Cluster, ECHO, addr, soon, text};
+use support::{Cluster, ECHO, addr, soon, text, until};
 use tokio::sync::Notify;
 
 const ECHOES: NodeType = NodeType::new(2);
