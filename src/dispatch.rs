@@ -261,16 +261,21 @@ fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
     if header.to != home.me {
         return Some(Reason::NoRoute);
     }
-    // To itself a node speaks in its present incarnation, whatever it was when the lane began.
-    let expected =
-        if session.link.peer == home.me { home.incarnation() } else { session.incarnation };
-    (header.incarnation != expected).then_some(Reason::Incarnation)
+    let is_of_peer = is_of_oneself(home, header) || header.incarnation == session.incarnation;
+    (!is_of_peer).then_some(Reason::Incarnation)
 }
 
 /// Whether an answer is for something that this run of this node has sent; one to an earlier run
 /// may hit an id of this one.
 fn is_answer_to(home: &Home, header: &Header) -> bool {
-    header.to == home.me && header.incarnation == home.incarnation()
+    header.to == home.me
+        && (is_of_oneself(home, header) || header.incarnation == home.incarnation())
+}
+
+/// Whether a node sent it to itself: there is no other run then, though its incarnation may have
+/// changed meanwhile.
+fn is_of_oneself(home: &Home, header: &Header) -> bool {
+    header.from == home.me
 }
 
 /// Frames that are the link's own business, on either lane.

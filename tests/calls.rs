@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use seaway::{CallError, Code, Doubt, Limit, Method, Reason, StartError, Status};
+use seaway::discovery::Member;
+use seaway::{CallError, Code, Doubt, Incarnation, Limit, Method, Reason, StartError, Status};
 use support::events::{Gate, events};
 use support::{COUNT, Cluster, ECHO, Number, Text, addr, not_sent, number, soon, text, until};
 use tokio::task::JoinSet;
@@ -275,6 +276,28 @@ async fn a_call_to_oneself_is_answered() {
     let reply = soon("the reply", node.call(addr("1.1.1"), ECHO, text("hi"))).await;
     assert_eq!(reply, Ok(text("hi")));
     assert_eq!(node.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_on_as_a_later_run_still_hears_itself() {
+    let (cluster, elsewhere) = (Cluster::empty(), Cluster::empty());
+    let node = cluster.echo("1.1.1").await;
+    let own_call = || async { soon("the reply", node.call(addr("1.1.1"), ECHO, text("hi"))).await };
+    assert_eq!(own_call().await, Ok(text("hi")));
+    // A peer that knows a later run refuses this one, which is young and takes the next number.
+    let peer = elsewhere.echo("1.2.1").await;
+    let later = Incarnation::from_start(4_000_000_000_000, 7);
+    let network = node.local_addr().to_string();
+    elsewhere.discovery.put(Member::new(addr("1.1.1"), network).incarnation(later)).unwrap();
+    until("the later run", || peer.all_members().len() == 2).await;
+    cluster.discovery.put(Member::new(addr("1.2.1"), peer.local_addr().to_string())).unwrap();
+    until("the peer", || node.all_members().len() == 2).await;
+    soon("the reply", node.call(addr("1.2.1"), ECHO, text("hi"))).await.unwrap();
+    assert!(node.incarnation() > later);
+
+    assert_eq!(own_call().await, Ok(text("hi")));
+    node.send(addr("1.1.1"), &number(1)).await.unwrap();
+    until("the bounce", || node.stats().bounced == 1).await;
 }
 
 #[tokio::test]
