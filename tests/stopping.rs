@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seaway::{Node, Reason};
+use seaway::{Node, Reason, StopCause};
 use support::{Cluster, ECHO, addr, not_sent, soon, text, until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
@@ -78,6 +78,14 @@ async fn p16_a_second_shutdown_with_less_time_ends_the_first() {
     assert_eq!(second.requests_abandoned, 1);
     assert_eq!(soon("the first", first).await.unwrap(), second);
     soon("the call", call).await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn p16_a_shutdown_without_haste_ends_when_all_is_done() {
+    let cluster = Cluster::new();
+    let node = cluster.echo("1.1.1").await;
+    assert!(soon("the shutdown", node.shutdown(Duration::MAX)).await.is_clean());
+    assert_eq!(soon("the end", node.stopped()).await, StopCause::Asked);
 }
 
 /// What is on a runtime, with two nodes, of which the second echoes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::{Inner, membership};
 use crate::clock::Millis;
@@ -131,7 +131,8 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
 }
 
 async fn drain(inner: &Inner, within: Duration) {
-    let deadline = Instant::now() + within;
+    let clock = inner.home.clock;
+    let deadline = clock.instant(clock.now().deadline(within));
     inner.dispatch.server.drain();
     inner.home.drain();
     let unavailable = async {
