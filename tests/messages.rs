@@ -322,6 +322,23 @@ async fn p16_a_shutdown_writes_the_messages_that_wait_and_reports_nothing_left()
 }
 
 #[tokio::test]
+async fn p16_a_shutdown_reports_the_message_handler_that_it_abandons() {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let began = Recorder::new();
+    let begin = began.clone();
+    let receiver = cluster.builder(TO).on_message(move |_, message: Number| {
+        begin.add(message.number);
+        std::future::pending()
+    });
+    let receiver = receiver.start().await.unwrap();
+    sender.send(addr(TO), &number(1)).await.unwrap();
+    began.until_len(1).await;
+    let report = soon("the end", receiver.shutdown(Duration::ZERO)).await;
+    assert_eq!((report.messages_abandoned, report.is_clean()), (1, false));
+}
+
+#[tokio::test]
 async fn p16_a_shutdown_waits_for_the_message_handler_at_work() {
     let cluster = Cluster::new();
     let (sender, _) = cluster.sender(FROM).await;

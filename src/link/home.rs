@@ -126,9 +126,9 @@ impl Home {
         self.handling.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether message handlers are at work.
-    pub(crate) fn is_handling(&self) -> bool {
-        self.handling.load(Ordering::Relaxed) > 0
+    /// How many message handlers are at work.
+    pub(crate) fn handling(&self) -> usize {
+        self.handling.load(Ordering::Relaxed)
     }
 
     /// Goes on as a later incarnation; `false` if that was done once before.

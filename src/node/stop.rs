@@ -48,6 +48,8 @@ pub enum StopCause {
 pub struct Report {
     /// Requests whose handlers were still at work.
     pub requests_abandoned: u64,
+    /// Messages whose handlers were still at work.
+    pub messages_abandoned: u64,
     /// Calls of this node that still waited for a reply.
     pub calls_abandoned: u64,
     /// Peers to which frames still waited to be written.
@@ -168,7 +170,7 @@ async fn finish_lanes(inner: &Inner, lane: Lane) {
 }
 
 fn is_idle(inner: &Inner) -> bool {
-    let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.is_handling();
+    let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.handling() > 0;
     !is_handling && inner.router.links().iter().all(|link| link.is_flushed())
 }
 
@@ -177,6 +179,7 @@ fn report(inner: &Inner) -> Report {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Report {
         requests_abandoned: count(inner.dispatch.requests_in_flight()),
+        messages_abandoned: count(inner.home.handling()),
         calls_abandoned: count(links.iter().map(|link| link.calls_waiting()).sum()),
         links_unwritten: count(links.iter().filter(|link| !link.is_flushed()).count()),
     }
