@@ -36,7 +36,8 @@ pub use watch::{Change, Event, Watch, WatchClosed, WatchSender};
 ///
 /// An engine tells the truth as it knows it and nothing else: filtering what a node may see,
 /// doubting an empty answer, trying again and logging are the node's part. All methods may be
-/// called again at any time, and from several nodes at once.
+/// called again at any time, and from several nodes at once. A node takes one that has not answered
+/// within 5 s, or that panics, for one that cannot be asked, and drops its future.
 ///
 /// # Examples
 ///

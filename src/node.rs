@@ -1,6 +1,7 @@
 //! The facade: what users hold in their hands.
 
 mod builder;
+mod engine;
 mod error;
 mod membership;
 mod stop;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::engine::Engine;
 use super::error::StartError;
 use super::membership::{self, Membership};
 use super::{Guard, Inner, Node, stop};
@@ -134,7 +135,7 @@ impl Builder {
 
     /// Where the node learns of its peers. Without one it does not start.
     pub fn discovery(mut self, discovery: impl Discovery + 'static) -> Self {
-        self.discovery = Some(Arc::new(discovery));
+        self.discovery = Some(Arc::new(Engine::new(discovery)));
         self
     }
 

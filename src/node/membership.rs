@@ -211,7 +211,8 @@ pub(super) async fn keep_announcing(inner: Arc<Inner>) {
             () = sleep(ANNOUNCE_EVERY) => {}
         }
         let available = inner.stopping.borrow().is_none();
-        match announce(&inner, available).await {
+        let announced = inner.home.stop.run_until_cancelled(announce(&inner, available)).await;
+        match announced.unwrap_or(Ok(())) {
             Err(StartError::Discovery(DiscoveryError::Superseded { recorded, .. })) => {
                 stop::begin(&inner, StopCause::Superseded(recorded));
             }
