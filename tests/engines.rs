@@ -53,7 +53,7 @@ impl Moody {
         if let Mood::Panics = mood {
             panic!("on purpose");
         }
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
