@@ -6,9 +6,10 @@ mod support;
 use std::future::{Future, pending};
 use std::time::Duration;
 
-use seaway::{CallError, Code, Context, Doubt, Limit, Method, Node, Reason, Status};
+use seaway::{CallError, Code, Context, Doubt, Limit, Method, Node, Reason, Request, Status};
 use support::events::{Gate, Heard, Say, events};
 use support::{COUNT, Cluster, ECHO, Text, addr, number, soon, text, timed, until};
+use tokio::task::JoinHandle;
 
 const VIA: Method<Text, Text> = Method::new("test.Cancellation/Via");
 
@@ -27,6 +28,22 @@ fn idle(say: &Say<&'static str>) -> impl Future<Output = Result<Text, Status>> +
     }
 }
 
+/// Makes the call in a task of its own and waits until its handler has started.
+async fn begin(
+    call: Request<'_, Text, Text>,
+    heard: &mut Heard<&'static str>,
+) -> JoinHandle<Result<Text, CallError>> {
+    let call = tokio::spawn(call.detached());
+    heard.expect("started").await;
+    call
+}
+
+/// Waits for what is to be said long before any deadline.
+async fn expect_at_once(heard: &mut Heard<&'static str>, what: &'static str) {
+    let ((), took) = timed(what, heard.expect(what)).await;
+    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+}
+
 /// A caller 1.1.1, and a callee 1.2.1 whose handler is idle.
 async fn idlers() -> (Node, Node, Heard<&'static str>) {
     let cluster = Cluster::new();
@@ -39,11 +56,9 @@ async fn idlers() -> (Node, Node, Heard<&'static str>) {
 #[tokio::test]
 async fn p06_dropping_a_calls_future_drops_the_handlers() {
     let (caller, callee, mut heard) = idlers().await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the drop", heard.expect("dropped")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "dropped").await;
     assert_eq!((caller.stats().calls_cancelled, callee.stats().requests), (1, 1));
 }
 
@@ -60,8 +75,7 @@ async fn p06_a_deadline_that_passes_drops_the_handlers_future() {
 #[tokio::test]
 async fn p06_the_end_of_the_caller_drops_the_handlers_future() {
     let (caller, _callee, mut heard) = idlers().await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     // The call holds no node: this ends it.
     drop(caller);
     heard.expect("dropped").await;
@@ -74,8 +88,7 @@ async fn p06_a_cancelled_call_to_oneself_drops_its_handler() {
     let (say, mut heard) = events();
     let builder = cluster.builder("1.1.1").on_call(ECHO, move |_, _| idle(&say));
     let node = builder.start().await.unwrap();
-    let call = tokio::spawn(node.call(addr("1.1.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(node.call(addr("1.1.1"), ECHO, text("")), &mut heard).await;
     call.abort();
     heard.expect("dropped").await;
 }
@@ -107,11 +120,9 @@ async fn watched(cluster: &Cluster, does_defer: bool) -> (Node, Node, Heard<&'st
 #[tokio::test]
 async fn p06_dropping_a_calls_future_cancels_the_context() {
     let (caller, _callee, mut heard) = watched(&Cluster::new(), false).await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the end", heard.expect("cancelled")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "cancelled").await;
 }
 
 #[tokio::test]
@@ -126,21 +137,17 @@ async fn p06_a_deadline_that_passes_cancels_the_context() {
 #[tokio::test]
 async fn p06_a_deferred_request_is_cancelled_although_its_handler_is_done() {
     let (caller, _callee, mut heard) = watched(&Cluster::new(), true).await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the end", heard.expect("cancelled")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "cancelled").await;
 }
 
 #[tokio::test]
 async fn p06_a_deferred_request_is_cancelled_when_its_caller_is_gone() {
     let (caller, _callee, mut heard) = watched(&Cluster::new(), true).await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     drop(caller);
-    let ((), took) = timed("the end", heard.expect("cancelled")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "cancelled").await;
     call.abort();
 }
 
@@ -156,11 +163,9 @@ async fn p06_nested_calls_are_cancelled_with_their_handler() {
     let (say, mut heard) = events();
     let builder = cluster.builder("1.3.1").on_call(ECHO, move |_, _| idle(&say));
     let _last = builder.start().await.unwrap();
-    let call = tokio::spawn(caller.call(addr("1.2.1"), VIA, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), VIA, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the drop", heard.expect("dropped")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "dropped").await;
     assert_eq!(via.stats().calls_cancelled, 1);
 }
 
@@ -180,11 +185,9 @@ async fn p06_nested_calls_with_a_callback_are_cancelled_with_their_handler() {
     let (say, mut heard) = events();
     let builder = cluster.builder("1.3.1").on_call(ECHO, move |_, _| idle(&say));
     let _last = builder.start().await.unwrap();
-    let call = tokio::spawn(caller.call(addr("1.2.1"), VIA, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), VIA, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the drop", heard.expect("dropped")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "dropped").await;
     drop(via);
     assert_eq!(fires.rest(), [] as [&str; 0]);
 }
@@ -208,11 +211,9 @@ async fn spawners(waits: bool) -> (Node, Node, Heard<&'static str>) {
 #[tokio::test]
 async fn p06_a_task_of_the_context_is_dropped_with_the_call() {
     let (caller, _callee, mut heard) = spawners(true).await;
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     call.abort();
-    let ((), took) = timed("the drop", heard.expect("dropped")).await;
-    assert!(took < Duration::from_secs(1), "took {took:?}: that was the deadline");
+    expect_at_once(&mut heard, "dropped").await;
 }
 
 #[tokio::test]
@@ -307,8 +308,7 @@ async fn p06_a_cancelled_call_keeps_its_permit_until_its_work_has_ended() {
     };
     let builder = cluster.builder("1.2.1").on_call(ECHO, handler);
     let _callee = builder.limit(ECHO.name(), Limit::concurrent(1)).start().await.unwrap();
-    let call = tokio::spawn(caller.call(addr("1.2.1"), ECHO, text("")).detached());
-    heard.expect("started").await;
+    let call = begin(caller.call(addr("1.2.1"), ECHO, text("")), &mut heard).await;
     call.abort();
     heard.expect("dropping").await;
     let refused = soon("the refusal", caller.call(addr("1.2.1"), ECHO, text(""))).await;

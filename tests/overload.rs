@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 /// At once: long before any deadline.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
+type Calls = JoinSet<Result<Text, CallError>>;
+
 /// A node that waits at the gate before it echoes texts, and echoes numbers at once.
 async fn gated(cluster: &Cluster, config: Config, limit: Option<Limit>) -> (Node, Gate) {
     let gate = Gate::closed();
@@ -45,6 +47,30 @@ fn assert_busy<R: std::fmt::Debug>(outcome: Result<R, CallError>, whose: &str) {
     assert_eq!(not_sent(outcome), (Reason::Busy, whose.to_owned()));
 }
 
+/// Calls that wait at the callee's gate: this many.
+async fn occupy(caller: &Node, callee: &Node, places: u64, request: &Text) -> Calls {
+    let mut calls = JoinSet::new();
+    for _ in 0..places {
+        calls.spawn(patient(caller, request.clone()).into_future());
+    }
+    until("all requests", || callee.stats().requests == places).await;
+    calls
+}
+
+/// Makes one call more, which must be refused at once with this reason.
+async fn expect_busy(caller: &Node, why: &str) {
+    let (refused, took) = timed("the refusal", patient(caller, text("one more"))).await;
+    assert_busy(refused, why);
+    assert!(took < AT_ONCE, "took {took:?}");
+}
+
+/// Waits for the replies, which must all be this.
+async fn expect_all(calls: Calls, expected: &Text) {
+    for reply in soon("all replies", calls.join_all()).await {
+        assert!(reply.as_ref() == Ok(expected), "{:?}", reply.map(|reply| reply.text.len()));
+    }
+}
+
 #[tokio::test]
 async fn p11_of_one_source_the_4097th_request_is_refused_at_once() {
     let cluster = Cluster::new();
@@ -53,24 +79,17 @@ async fn p11_of_one_source_the_4097th_request_is_refused_at_once() {
     let caller = cluster.builder("1.1.1").config(config).start().await.unwrap();
     let other = cluster.node("1.1.2").await;
     let (callee, gate) = gated(&cluster, Config::default(), None).await;
-    let mut calls = JoinSet::new();
-    for _ in 0..4_096 {
-        calls.spawn(patient(&caller, text("hi")));
-    }
-    until("4,096 requests", || callee.stats().requests == 4_096).await;
-    let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_busy(
-        refused,
+    let calls = occupy(&caller, &callee, 4_096, &text("hi")).await;
+    expect_busy(
+        &caller,
         "the callee handles no more at once than 4096 requests of one peer, its `requests_max`",
-    );
-    assert!(took < AT_ONCE, "took {took:?}");
+    )
+    .await;
     assert_eq!(callee.stats().requests_refused, 1);
     // Another source has its own places.
     soon("the reply", other.call(addr("1.2.1"), COUNT, number(1))).await.unwrap();
     gate.open();
-    for reply in soon("all replies", calls.join_all()).await {
-        assert_eq!(reply, Ok(text("hi")));
-    }
+    expect_all(calls, &text("hi")).await;
     assert_eq!(soon("the reply", patient(&caller, text("now"))).await, Ok(text("now")));
 }
 
@@ -79,23 +98,16 @@ async fn p08_of_one_peer_the_4097th_pending_call_is_refused_at_once() {
     let cluster = Cluster::new();
     let caller = cluster.node("1.1.1").await;
     let (callee, gate) = gated(&cluster, Config::default(), None).await;
-    let mut calls = JoinSet::new();
-    for _ in 0..4_096 {
-        calls.spawn(patient(&caller, text("hi")));
-    }
-    until("4,096 requests", || callee.stats().requests == 4_096).await;
-    let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_busy(
-        refused,
+    let calls = occupy(&caller, &callee, 4_096, &text("hi")).await;
+    expect_busy(
+        &caller,
         "this node waits for no more than 4096 replies of 1.2.1 at once, its `calls_max`",
-    );
-    assert!(took < AT_ONCE, "took {took:?}");
+    )
+    .await;
     // The caller itself refused it.
     assert_eq!(callee.stats().requests_refused, 0);
     gate.open();
-    for reply in soon("all replies", calls.join_all()).await {
-        assert_eq!(reply, Ok(text("hi")));
-    }
+    expect_all(calls, &text("hi")).await;
     assert_eq!(soon("the reply", patient(&caller, text("now"))).await, Ok(text("now")));
 }
 
@@ -106,11 +118,7 @@ async fn p11_of_one_source_16_mib_of_requests_are_in_flight_and_no_more() {
     let (callee, gate) = gated(&cluster, Config::default(), None).await;
     // A method, a tag and a length before it: a frame of 1 MiB.
     let large = text(&"x".repeat((1 << 20) - 12));
-    let mut calls = JoinSet::new();
-    for _ in 0..16 {
-        calls.spawn(patient(&caller, large.clone()));
-    }
-    until("16 requests", || callee.stats().requests == 16).await;
+    let calls = occupy(&caller, &callee, 16, &large.clone()).await;
     let refused = soon("the refusal", patient(&caller, large.clone())).await;
     assert_busy(
         refused,
@@ -129,20 +137,13 @@ async fn p11_a_method_at_its_limit_refuses_one_more_at_once() {
     let caller = cluster.node("1.1.1").await;
     let limit = Limit::concurrent(3);
     let (callee, gate) = gated(&cluster, Config::default(), Some(limit)).await;
-    let mut calls = JoinSet::new();
-    for _ in 0..3 {
-        calls.spawn(patient(&caller, text("hi")));
-    }
-    until("three requests", || callee.stats().requests == 3).await;
-    let (refused, took) = timed("the refusal", patient(&caller, text("one more"))).await;
-    assert_busy(refused, "the callee handles no more at once than 3 of this method, its `Limit`");
-    assert!(took < AT_ONCE, "took {took:?}");
+    let calls = occupy(&caller, &callee, 3, &text("hi")).await;
+    expect_busy(&caller, "the callee handles no more at once than 3 of this method, its `Limit`")
+        .await;
     // Other methods are not concerned.
     soon("the reply", caller.call(addr("1.2.1"), COUNT, number(1))).await.unwrap();
     gate.open();
-    for reply in soon("all replies", calls.join_all()).await {
-        assert_eq!(reply, Ok(text("hi")));
-    }
+    expect_all(calls, &text("hi")).await;
     assert_eq!(soon("the reply", patient(&caller, text("now"))).await, Ok(text("now")));
 }
 
