@@ -10,7 +10,6 @@ use rand::{RngExt, SeedableRng};
 use seaway::{Builder, Config, Stats};
 use support::messages::{Line, TO, losses, number};
 use support::proxy::{Cut, Flow, MESSAGE, RPC};
-use support::until;
 use support::{addr, soon, text};
 
 /// Bytes of a number's frame, at least.
@@ -116,29 +115,32 @@ async fn send_through_cuts(line: &Line, cuts: u64, is_mixed: bool) {
 /// What is sent only to bring a connection about.
 const MARK: u64 = 1 << 40;
 
-/// Makes new connections, so that all accounts of older ones are closed, and looks whether they are
-/// right.
+/// Makes new connections, so that all accounts of older ones are closed, and waits until each
+/// message has had one end.
 async fn settle(line: &Line) {
     let Line { sender, proxy, inbox, .. } = line;
     let (rpc, message) = (proxy.made(RPC), proxy.made(MESSAGE));
     proxy.cut(Cut::Fin);
-    soon("new connections", async {
+    let is_exact = || {
+        let Stats { accepted, bounced, lost, .. } = sender.stats();
+        accepted == inbox.len() as u64 + bounced + lost
+    };
+    soon("every message to have one end", async {
         for mark in MARK.. {
             let is_new = proxy.made(RPC) > rpc && proxy.made(MESSAGE) > message;
-            if is_new && inbox.all().last().is_some_and(|last| *last >= MARK) {
+            let is_through = inbox.all().last().is_some_and(|last| *last >= MARK);
+            if is_new && is_through && is_exact() {
                 return;
             }
-            sender.try_send(addr(TO), &number(mark)).ok();
+            // What it is on may be cut as well, and only the next connection closes that account.
+            if !is_new || !is_through || proxy.open(MESSAGE) == 0 {
+                sender.try_send(addr(TO), &number(mark)).ok();
+            }
             // Marks are no load.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    let is_exact = || {
-        let Stats { accepted, bounced, lost, .. } = sender.stats();
-        accepted == inbox.len() as u64 + bounced + lost
-    };
-    until("every message to have one end", is_exact).await;
 }
 
 /// What was handled, without the marks.
