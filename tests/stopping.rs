@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaway::{Node, Reason, StopCause};
-use support::{Cluster, ECHO, addr, not_sent, soon, text, until};
+use support::{Cluster, ECHO, PATIENCE, addr, not_sent, soon, text, until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -114,6 +114,38 @@ fn p12_a_message_may_be_sent_from_outside_any_runtime() {
     sender.try_send(addr("1.1.2"), &text("a")).unwrap();
     // Nobody handles it, so it comes back.
     home.block_on(until("the bounce", || sender.stats().bounced == 1));
+}
+
+/// Waits for a future on this thread, without any runtime.
+fn wait_for<F: IntoFuture>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future.into_future());
+    loop {
+        let poll = future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        match poll {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park_timeout(PATIENCE),
+        }
+    }
+}
+
+#[test]
+fn p09_who_waits_for_room_outside_any_runtime_does_so_until_the_deadline() {
+    let home = runtime();
+    let (cluster, sender, _) = pair(&home);
+    let _absent = cluster.absent("1.2.1");
+    let request = text(&"x".repeat(1_000_000));
+    let call = |within| sender.call(addr("1.2.1"), ECHO, request.clone()).within(within);
+    // Four fit, and wait for a peer that does not run.
+    (0..4).for_each(|_| wait_for(call(LONG).notify()).unwrap());
+    let outcome = wait_for(call(Duration::from_millis(50)));
+    assert_eq!(not_sent(outcome).0, Reason::Full);
 }
 
 #[test]

@@ -295,9 +295,8 @@ impl Answer {
         };
         let mut outcome = lane.put(put, &mut body);
         if outcome == Err(PutError::Full) {
-            let clock = self.session.link.home.clock;
             let attempt = || lane.put(put, &mut body);
-            outcome = lane.in_line(clock, self.deadline, attempt).await;
+            outcome = lane.in_line(&self.session.link.home, self.deadline, attempt).await;
         }
         if outcome.is_err() {
             self.session.link.home.counters.replies_dropped.add(1);

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::account::{Account, Loss};
+use super::home::Home;
 use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent, is_lasting};
 use super::session::Session;
-use crate::clock::{Clock, Millis};
+use crate::clock::Millis;
 use crate::config::Config;
 use crate::incarnation::Incarnation;
 use crate::wire::{Counts, HEADER_LEN, Header, Reason};
@@ -145,7 +147,7 @@ impl Lane {
     /// When dropped, nothing was put and the place in the line is free.
     pub(crate) async fn in_line<T>(
         &self,
-        clock: Clock,
+        home: &Home,
         deadline: Millis,
         mut attempt: impl FnMut() -> Result<T, PutError>,
     ) -> Result<T, PutError> {
@@ -159,7 +161,12 @@ impl Lane {
                 }
             }
         };
-        timeout_at(clock.instant(deadline), wait).await.unwrap_or(Err(PutError::Full))
+        let timed = {
+            // Whoever waits on no runtime has the timers of the node's.
+            let _entered = Handle::try_current().is_err().then(|| home.runtime.enter());
+            timeout_at(home.clock.instant(deadline), wait)
+        };
+        timed.await.unwrap_or(Err(PutError::Full))
     }
 
     /// Takes a request back. `true`: it was not sent and will not be.

@@ -101,7 +101,7 @@ impl Sender {
         let mut outcome = outbound.put();
         if outcome == Err(PutError::Full) {
             let (lane, deadline) = (outbound.link.message(), outbound.put.deadline);
-            outcome = lane.in_line(self.home.clock, deadline, || outbound.put()).await;
+            outcome = lane.in_line(&self.home, deadline, || outbound.put()).await;
         }
         self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
     }

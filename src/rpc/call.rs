@@ -111,7 +111,7 @@ where
                 Ok(Begun::Line(Box::pin(async move {
                     let lane = prepared.link.rpc();
                     let attempt = || caller.put(&prepared, &message, true);
-                    let outcome = lane.in_line(caller.home.clock, prepared.deadline, attempt).await;
+                    let outcome = lane.in_line(&caller.home, prepared.deadline, attempt).await;
                     let failed = |error| not_sent(caller.denied(&prepared.link, error));
                     outcome.map_err(failed)?.ok_or_else(|| not_sent(Denied::new(Reason::Full, "")))
                 })))

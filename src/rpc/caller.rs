@@ -218,7 +218,7 @@ impl Caller {
         if matches!(outcome, Err(PutError::Full)) {
             let attempt = || self.put(&prepared, message, false);
             let lane = prepared.link.rpc();
-            outcome = lane.in_line(self.home.clock, prepared.deadline, attempt).await;
+            outcome = lane.in_line(&self.home, prepared.deadline, attempt).await;
         }
         match outcome {
             Ok(_) => {
