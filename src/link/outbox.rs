@@ -14,8 +14,9 @@
 //! *Returned* is what a writer had taken and could not write before its session ended.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::VecDeque;
-use std::ops::Range;
+mod batch;
+
+pub(crate) use batch::Batch;
 
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
@@ -397,101 +398,6 @@ pub(crate) struct Handed {
     pub(crate) below: u64,
     /// One-way frames among them, of this session.
     pub(crate) one_way: u64,
-}
-
-/// What the writer is writing.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    buffer: Vec<u8>,
-    /// Position of `buffer[0]`.
-    origin: u64,
-    taken_at: Millis,
-    /// What of `buffer` is still to be written.
-    ranges: VecDeque<Range<usize>>,
-    /// How many frames there were.
-    pub(crate) frames: u32,
-    one_way: u64,
-}
-
-impl Batch {
-    fn clear(&mut self) {
-        self.buffer.clear();
-        self.ranges.clear();
-        self.frames = 0;
-        self.one_way = 0;
-    }
-
-    fn include(&mut self, frame: Range<usize>, is_one_way: bool) {
-        self.frames += 1;
-        self.one_way += u64::from(is_one_way);
-        match self.ranges.back_mut() {
-            Some(last) if last.end == frame.start => last.end = frame.end,
-            _ => self.ranges.push_back(frame),
-        }
-    }
-
-    /// The next bytes to write; empty when all is written.
-    pub(crate) fn chunk(&self) -> &[u8] {
-        self.ranges.front().and_then(|range| self.buffer.get(range.clone())).unwrap_or_default()
-    }
-
-    /// `n` bytes of the chunk are written.
-    pub(crate) fn advance(&mut self, n: usize) {
-        if let Some(range) = self.ranges.front_mut() {
-            range.start += n;
-            if range.start >= range.end {
-                self.ranges.pop_front();
-            }
-        }
-    }
-
-    /// Bytes still to be written.
-    pub(crate) fn left(&self) -> usize {
-        self.ranges.iter().map(|range| range.end - range.start).sum()
-    }
-
-    /// Frees what a burst has left behind.
-    pub(crate) fn shrink(&mut self, bytes_max: usize) {
-        if self.ranges.is_empty() && self.buffer.capacity() > bytes_max {
-            self.buffer = Vec::new();
-        }
-    }
-
-    /// From the first frame of which no byte was written to the end of the buffer.
-    fn unwritten_tail(&self) -> Range<usize> {
-        let end = self.buffer.len();
-        let Some(written) = self.ranges.front().map(|range| range.start) else { return end..end };
-        let mut at = 0;
-        while at < written {
-            match queued::len(&self.buffer, at) {
-                Some(len) => at += len,
-                None => return end..end,
-            }
-        }
-        at..end
-    }
-
-    /// Gives the frames of `tail` their deadlines back and voids those between the ranges, which
-    /// have expired. Returns how many of the frames left are one-way.
-    fn restore_tail(&mut self, tail: Range<usize>) -> u64 {
-        let mut one_way = 0;
-        let mut at = tail.start;
-        while let Some(len) = queued::len(&self.buffer, at) {
-            while self.ranges.front().is_some_and(|range| range.end <= at) {
-                self.ranges.pop_front();
-            }
-            // The frame that was cut is no longer in a range as a whole, but lies before the tail.
-            if self.ranges.front().is_some_and(|range| range.contains(&at)) {
-                queued::stay(&mut self.buffer, at, self.taken_at);
-                let header = queued::header(&self.buffer, at);
-                one_way += u64::from(header.is_some_and(|header| header.is_one_way()));
-            } else {
-                queued::void(&mut self.buffer, at);
-            }
-            at += len;
-        }
-        one_way
-    }
 }
 
 #[cfg(test)]
