@@ -312,6 +312,21 @@ impl Lane {
         (handed, loss)
     }
 
+    /// No session is left that what waits could be about, and none shall be made for it: drops it,
+    /// and returns how many bounces that were.
+    pub(super) fn drop_fleeting(&self) -> u64 {
+        let mut queue = self.queue.lock();
+        let bounces = queue.outbox.drop_fleeting();
+        self.relieve(queue);
+        bounces
+    }
+
+    /// So many of the bounces of the last session will never be sent: what they were about is lost.
+    pub(super) fn on_bounces_dropped(&self, bounces: u64) {
+        let last = &mut self.queue.lock().last;
+        last.bounced = last.bounced.saturating_sub(bounces);
+    }
+
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         self.queue.lock().session.clone()
     }

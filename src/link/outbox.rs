@@ -286,10 +286,20 @@ impl Outbox {
         batch.clear();
         self.writing = 0;
         self.earliest = Millis(0);
-        self.retain(|_, _, header| is_lasting(header.kind));
+        self.drop_fleeting();
         let one_way = self.one_way_taken - one_way_left;
         self.one_way_taken = 0;
         Handed { below: self.first_waiting(), one_way }
+    }
+
+    /// Drops what waits and does not outlast sessions; returns how many bounces that were.
+    pub(crate) fn drop_fleeting(&mut self) -> u64 {
+        let mut bounces = 0;
+        self.retain(|_, _, header| {
+            bounces += u64::from(header.kind == Kind::Bounce);
+            is_lasting(header.kind)
+        });
+        bounces
     }
 
     /// Takes back each waiting frame that `keep` does not want.

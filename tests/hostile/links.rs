@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::raw::{MESSAGE, Peer, RPC, kind, reason};
-use crate::support::{ECHO, Text, addr, soon, text};
+use crate::support::{ECHO, PATIENCE, Text, addr, soon, text, timed};
 use crate::{FRIEND, NODE, PEER, Scene, config};
 
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -165,4 +165,21 @@ async fn p11_a_finished_reply_that_finds_no_room_waits_and_holds_its_permit() {
         }
     }
     assert!(echoed > PLACES && refused > 0, "{echoed} echoed, {refused} refused");
+}
+
+#[tokio::test]
+async fn p03_bounces_that_nobody_is_left_to_take_are_told_as_lost_and_hold_nothing_up() {
+    let scene = Scene::new().await;
+    let mut peer = Peer::new(PEER);
+    // It lets nobody in, so that there is no rpc lane for the bounce.
+    let mut first = peer.dial(scene.at(), NODE, MESSAGE).await.unwrap();
+    let unknown = first.frame(kind::MESSAGE, 77, b"");
+    first.send(&unknown).await;
+    assert!(first.is_live().await);
+    peer.counts = Some([first.session, 0, 0]);
+    let second = soon("a new session", peer.dial(scene.at(), NODE, MESSAGE)).await.unwrap();
+    assert_eq!(second.counts, Some([first.session, 0, 0]), "neither handled nor sent back");
+    drop((first, second));
+    let (report, took) = timed("the end", scene.node.shutdown(PATIENCE)).await;
+    assert!(report.is_clean() && took < Duration::from_secs(5), "{report:?} after {took:?}");
 }

@@ -94,6 +94,10 @@ impl Driver {
             None => Batch::default(),
         };
         let (handed, loss) = port.end(last, &mut batch);
+        if lane != LaneId::Rpc && self.link.rpc().session().is_none() {
+            // Bounces alone are not worth a connection to a peer that may never come back.
+            port.on_bounces_dropped(self.link.rpc().drop_fleeting());
+        }
         let Some(upper) = self.upper() else { return };
         self.report(&upper, loss);
         if lane == LaneId::Rpc {
