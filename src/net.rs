@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How many connections the kernel holds for a listener that is busy.
 const BACKLOG: u32 = 1024;
@@ -60,21 +60,34 @@ pub(crate) async fn connect(
     limit: Duration,
     is_allowed: impl Fn(IpAddr) -> bool,
 ) -> Result<TcpStream, ConnectError> {
-    let attempt = async {
-        let mut last = ConnectError::NoAddress;
-        for address in lookup_host(network).await.map_err(ConnectError::Resolve)? {
-            if !is_allowed(address.ip()) {
-                last = ConnectError::NotLoopback(address);
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = ConnectError::Io(error),
-            }
-        }
-        Err(last)
-    };
-    timeout(limit, attempt).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+    let began = Instant::now();
+    let resolved = timeout(limit, lookup_host(network)).await;
+    let resolved = resolved.map_err(|_| ConnectError::Timeout(limit))?;
+    let (allowed, others): (Vec<_>, Vec<_>) =
+        resolved.map_err(ConnectError::Resolve)?.partition(|address| is_allowed(address.ip()));
+    let none = others.last().map_or(ConnectError::NoAddress, |at| ConnectError::NotLoopback(*at));
+    connect_any(&allowed, began, limit, none).await
+}
+
+/// Connects to the first address that takes it. Each has its share of the time that is left, so
+/// that one from which nothing comes back does not keep those behind it from being tried.
+async fn connect_any(
+    addresses: &[SocketAddr],
+    began: Instant,
+    limit: Duration,
+    none: ConnectError,
+) -> Result<TcpStream, ConnectError> {
+    let mut last = none;
+    for (at, address) in addresses.iter().enumerate() {
+        let untried = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+        let share = limit.saturating_sub(began.elapsed()) / untried;
+        last = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => ConnectError::Io(error),
+            Err(_) => ConnectError::Timeout(limit),
+        };
+    }
+    Err(last)
 }
 
 /// Sets what each connection of a link has: no delay, and for the rpc lane, whose reader never
@@ -134,4 +147,41 @@ pub(crate) enum ConnectError {
     /// It took too long.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener from which nothing comes back: its queue is full, and nobody accepts.
+    async fn silent() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(connected) = timeout(patience, TcpStream::connect(address)).await {
+            waiting.push(connected.unwrap());
+        }
+        (socket, waiting, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_keeps_no_other_from_being_tried() {
+        let (_socket, _waiting, silent) = silent().await;
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [silent, good.local_addr().unwrap()];
+        let limit = Duration::from_millis(800);
+        let connect =
+            |addresses| connect_any(addresses, Instant::now(), limit, ConnectError::NoAddress);
+        let began = Instant::now();
+        let connected = connect(&addresses).await.unwrap();
+        assert!(began.elapsed() < limit, "the first address had all of the time");
+        assert_eq!(connected.peer_addr().unwrap(), addresses[1]);
+        let failed = connect(&addresses[..1]).await;
+        assert!(matches!(failed, Err(ConnectError::Timeout(_))), "{failed:?}");
+    }
 }
