@@ -7,5 +7,6 @@ fn main() -> std::io::Result<()> {
         "proto/echo.proto",
         "proto/old.proto",
         "proto/sum.proto",
+        "proto/tour.proto",
     ])
 }

@@ -1,4 +1,4 @@
-//! Stubs for the tests of seaway, generated from the files in `proto/`.
+//! Stubs for the tests and examples of seaway, generated from the files in `proto/`.
 
 // Generated code must please more than the lints of this workspace.
 #![deny(missing_docs, unreachable_pub, unused_qualifications)]
@@ -35,6 +35,11 @@ pub mod old {
 /// The short form, with comments and an import.
 pub mod sum {
     seaway::include_proto!("sum");
+}
+
+/// What the processes of the example `quickstart` say to each other.
+pub mod tour {
+    seaway::include_proto!("tour");
 }
 
 /// Generated code that nobody outside sees or uses.
