@@ -29,8 +29,9 @@ use seaway_testproto::chat::{self, room};
 use seaway_testproto::tour::{NapRequest, Note, Seen, Text, stop};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use process::Process;
 use tally::Tally;
@@ -46,11 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(9);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let logs = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(logs.from_env_lossy())
-        .with_writer(std::io::stderr)
-        .init();
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse::<Targets>().ok());
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+    let logs = logs.with_writer(std::io::stderr).finish();
+    logs.with(wanted.unwrap_or_default()).init();
 
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {

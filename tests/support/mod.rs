@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use seaway::discovery::{InProcess, Member};
 use seaway::{Builder, CallError, LogicalAddr, Message, Method, Node, Reason};
 use socket2::{Domain, Socket, Type};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long a test waits for an event before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -181,6 +184,7 @@ pub async fn soon<F: IntoFuture>(what: &str, future: F) -> F::Output {
 
 /// Shows what nodes log, for those who search: `RUST_LOG=seaway=debug cargo test NAME`.
 pub fn trace() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse::<Targets>().ok());
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_test_writer();
+    drop(logs.finish().with(wanted.unwrap_or_default()).try_init());
 }
