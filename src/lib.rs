@@ -105,8 +105,3 @@ macro_rules! include_proto {
         include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
     };
 }
-
-/// Keeps the README's code compiling and right.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -5,6 +5,7 @@ fn main() -> std::io::Result<()> {
         "proto/chat.proto",
         "proto/difficult.proto",
         "proto/echo.proto",
+        "proto/game.proto",
         "proto/old.proto",
         "proto/sum.proto",
         "proto/tour.proto",

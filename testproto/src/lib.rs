@@ -49,3 +49,8 @@ mod private {
         seaway::include_proto!("chat");
     }
 }
+
+/// Keeps the README's code compiling and right. It uses `proto/game.proto`.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
