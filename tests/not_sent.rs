@@ -156,6 +156,7 @@ async fn p04_calls_in_flight_when_the_connection_is_lost_are_in_doubt_at_once() 
         let Err(error @ CallError::MaybeDone { .. }) = outcome else { panic!("{outcome:?}") };
         assert!(!error.is_safe_to_retry());
         assert!(matches!(error, CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }));
+        assert_eq!(error.to_string().matches("lost").count(), 1, "{error}");
     }
     assert_eq!(caller.stats().calls_maybe_done, 100);
 }

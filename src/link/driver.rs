@@ -144,7 +144,7 @@ impl Driver {
             }
             Event::Ended { lane, session, cause } => {
                 tracing::debug!(peer = %self.link.peer, ?lane, session, cause, "session ended");
-                self.link.set_trouble(format!("the connection was lost: {cause}"));
+                self.link.set_trouble(format!("last connection: {cause}"));
                 self.machine.on_ended(lane, session, self.now(), self.link.home.jitter())
             }
             Event::Heard { lane } => self.machine.on_heard(lane),
