@@ -46,6 +46,7 @@ pub use logging::Logging;
 pub use retry::Retry;
 pub use timeout::Timeout;
 
+use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};
 use crate::error::CallError;
 use crate::link::Home;
@@ -133,6 +134,8 @@ pub struct Call {
     pub(crate) direction: Direction,
     pub(crate) kind: CallKind,
     pub(crate) peer: Target,
+    /// This node.
+    pub(crate) me: LogicalAddr,
     pub(crate) method: &'static str,
     pub(crate) clock: Clock,
     pub(crate) deadline: Millis,
@@ -222,8 +225,11 @@ impl Call {
     /// [`crate::Code::Internal`] then.
     #[must_use]
     pub fn refuse(&self, reason: Reason, detail: impl Into<String>) -> CallError {
-        let (to, method, detail) = (self.peer.clone(), self.method, detail.into());
-        CallError::NotSent { to, method, reason, detail }
+        let to = match self.direction {
+            Direction::Outgoing => self.peer.clone(),
+            Direction::Incoming => self.me.into(),
+        };
+        CallError::NotSent { to, method: self.method, reason, detail: detail.into() }
     }
 }
 

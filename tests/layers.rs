@@ -159,6 +159,28 @@ async fn p04_what_a_layer_refuses_did_not_run_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_refusal_names_the_callee_on_both_sides() {
+    let (cluster, seen) = (Cluster::new(), Recorder::<Outcome>::new());
+    let sees = |seen: &Recorder<Outcome>| {
+        let seen = seen.clone();
+        move |call: Call, next: Next| {
+            let seen = seen.clone();
+            async move {
+                let outcome = next.run(call).await;
+                seen.add(outcome.clone());
+                outcome
+            }
+        }
+    };
+    let callee = |builder| echo(builder).layer(sees(&seen)).layer(refuses(Reason::Busy));
+    let caller = |builder: Builder| builder.layer_outgoing(sees(&seen));
+    let (_callee, caller) = pair(&cluster, callee, caller).await;
+    let error = call(&caller).await.unwrap_err();
+    assert!(error.to_string().starts_with("call of test.Echo/Echo to 1.2.1 did not run"));
+    assert_eq!(seen.until_len(2).await, [Err(error.clone()), Err(error)]);
+}
+
+#[tokio::test]
 async fn p04_once_the_handler_ran_no_layer_can_say_that_it_did_not() {
     let cluster = Cluster::new();
     let callee = |builder| {

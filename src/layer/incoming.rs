@@ -48,6 +48,7 @@ impl Incoming {
             direction: Direction::Incoming,
             kind,
             peer: context.peer().into(),
+            me: home.me,
             method,
             clock: home.clock,
             deadline: context.deadline(),

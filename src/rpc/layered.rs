@@ -74,8 +74,8 @@ fn call(
         deadline = deadline.min(context.deadline());
     }
     let Options { metadata, trace_parent, .. } = options;
-    let direction = Direction::Outgoing;
-    Call { direction, kind, peer, method, clock, deadline, metadata, trace_parent, body }
+    let (direction, me) = (Direction::Outgoing, caller.home.me);
+    Call { direction, kind, peer, me, method, clock, deadline, metadata, trace_parent, body }
 }
 
 /// What the layers have made of it, with the time that is left.
