@@ -5,9 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use seaway::discovery::{Announcement, Discovery, DiscoveryError, Member, Watch};
+use seaway::discovery::{Announcement, Discovery, DiscoveryError, InProcess, Member, Watch};
 use seaway::{Builder, ClusterKey, Config, Incarnation, Limit, LogicalAddr, Node, StartError};
-use support::{Cluster, ECHO, Number, addr};
+use support::{Cluster, ECHO, Number, addr, soon, text};
 
 const ONE: &str = "1.1.1";
 const TWO: &str = "1.2.1";
@@ -30,6 +30,20 @@ async fn p17_a_node_that_is_not_in_discovery_does_not_start_and_says_so_at_once(
 async fn a_node_without_discovery_does_not_start() {
     let error = Node::builder(ONE).start().await.unwrap_err();
     assert!(matches!(error, StartError::NoDiscovery), "{error}");
+}
+
+#[tokio::test]
+async fn nodes_in_process_find_each_other_even_before_they_start() {
+    let members = InProcess::new();
+    let [one, two] = [ONE, TWO].map(|address| Node::builder(address).in_process(&members));
+    let one = one.start().await.unwrap();
+    let call = one.call(addr(TWO), ECHO, text("hi")).detached();
+    let (reply, two) = soon("the reply", async { tokio::join!(call, echo(two).start()) }).await;
+    assert_eq!(reply, Ok(text("hi")));
+    assert!(two.unwrap().local_addr().ip().is_loopback());
+    let error = Node::builder("1.2").in_process(&members).start().await.unwrap_err();
+    assert!(matches!(error, StartError::Address { .. }), "{error}");
+    assert_eq!(members.members().len(), 2);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use super::{Guard, Inner, Node, stop};
 use crate::addr::LogicalAddr;
 use crate::config::{ClusterKey, Config};
 use crate::context::Context;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, InProcess, Member};
 use crate::dispatch::Dispatch;
 use crate::error::{Status, Undeliverable};
 use crate::incarnation::Incarnation;
@@ -161,11 +161,41 @@ impl Builder {
     }
 
     /// Listens on a socket that is bound already: bind port 0, put the port into discovery, start.
-    pub fn listener(mut self, listener: std::net::TcpListener) -> Self {
-        let listener =
-            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    pub fn listener(self, listener: std::net::TcpListener) -> Self {
+        self.bound(Ok(listener))
+    }
+
+    fn bound(mut self, listener: io::Result<std::net::TcpListener>) -> Self {
+        let listener = listener.and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
         self.listen = Listen::Bound(listener);
         self
+    }
+
+    /// Makes the node a member of `members` at once, on a free port of loopback, and that its
+    /// discovery: for tests, examples, and nodes of one process. Calls to it wait from now on for
+    /// its start.
+    ///
+    /// ```
+    /// use seaway::Node;
+    /// use seaway::discovery::InProcess;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), seaway::StartError> {
+    /// let members = InProcess::new();
+    /// let [ann, room] = ["1.1.1", "1.2.1"].map(|name| Node::builder(name).in_process(&members));
+    /// let (ann, room) = (ann.start().await?, room.start().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn in_process(self, members: &InProcess) -> Self {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+        let network = listener.as_ref().ok().and_then(|listener| listener.local_addr().ok());
+        if let (Ok(me), Some(network)) = (&self.address, network) {
+            // A number and a port make a network address, so this does not fail.
+            members.put(Member::new(*me, network.to_string())).ok();
+        }
+        self.bound(listener).discovery(members.clone())
     }
 
     /// Adds a label that the node announces about itself, such as its version, zone or weight; at
