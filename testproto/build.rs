@@ -6,6 +6,7 @@ fn main() -> std::io::Result<()> {
         "proto/difficult.proto",
         "proto/echo.proto",
         "proto/game.proto",
+        "proto/hotel.proto",
         "proto/old.proto",
         "proto/sum.proto",
         "proto/tour.proto",

@@ -24,6 +24,11 @@ pub mod echo {
     seaway::include_proto!("echo");
 }
 
+/// A service of one method, for examples.
+pub mod hotel {
+    seaway::include_proto!("hotel");
+}
+
 /// `proto2`.
 pub mod old {
     /// The package is `old.ways`.
