@@ -1,0 +1,3 @@
+fn main() -> std::io::Result<()> {
+    seaway_codegen::compile(["proto/chat.proto"])
+}
