@@ -2,9 +2,51 @@
 //!
 //! ```no_run
 //! use seaway::discovery::MembersFile;
-//! use seaway::{Context, LogicalAddr, Message, Method, Node};
-//! # #[derive(Clone, PartialEq, prost::Message)] pub struct JoinRequest {}
-//! # #[derive(Clone, PartialEq, prost::Message)] pub struct JoinReply {}
+//! use seaway::{Context, LogicalAddr, Node, NodeType, Pick, Status};
+//! # use seaway_testproto::chat;
+//!
+//! // What `seaway-codegen` has made of proto/chat.proto is taken in with:
+//! // mod chat { seaway::include_proto!("chat"); }
+//!
+//! struct Room;
+//!
+//! impl chat::room::Service for Room {
+//!     async fn join(&self, cx: &Context, guest: chat::JoinRequest) -> Result<chat::JoinReply, Status> {
+//!         println!("{} brings {}", cx.peer(), guest.name);
+//!         Ok(chat::JoinReply { members: 1 })
+//!     }
+//! #   async fn leave(&self, _: &Context, _: chat::LeaveRequest) -> Result<chat::LeaveReply, Status> {
+//! #       Ok(chat::LeaveReply {})
+//! #   }
+//! }
+//!
+//! const ROOMS: NodeType = NodeType::new(7);
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder("1.7.1")
+//!     .discovery(MembersFile::open("members.toml"))
+//!     .serve(chat::room::Server::new(Room))
+//!     .on_message(|cx, line: chat::Line| async move { println!("{}: {}", cx.peer(), line.text) })
+//!     .on_undeliverable(|notice| eprintln!("{notice}"))
+//!     .start()
+//!     .await?;
+//!
+//! let room: LogicalAddr = "1.7.2".parse()?;
+//! let ann = chat::JoinRequest { name: "Ann".into() };
+//! chat::room::join(&node, room, ann.clone()).await?;
+//! chat::room::join(&node, Pick::any(ROOMS), ann.clone()).await?;
+//! chat::room::join(&node, Pick::by_key(ROOMS, "Ann"), ann).await?;
+//! node.send(room, &chat::Line { text: "hello".into() }).await?;
+//! node.stopped().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # Without `.proto` files
+//!
+//! Methods and messages can as well be written by hand, with the crate `prost`:
+//!
+//! ```
+//! use seaway::{Message, Method, Node};
 //!
 //! #[derive(Clone, PartialEq, prost::Message)]
 //! struct Line {
@@ -16,36 +58,27 @@
 //!     const NAME: &'static str = "chat.Line";
 //! }
 //!
-//! const JOIN: Method<JoinRequest, JoinReply> = Method::new("chat.Room/Join");
+//! const SHOUT: Method<Line, Line> = Method::new("chat.Crier/Shout");
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let node = Node::builder("1.1.1")
-//!     .discovery(MembersFile::open("members.toml"))
-//!     .on_call(JOIN, |cx: Context, _: JoinRequest| async move {
-//!         println!("{} joins", cx.peer());
-//!         Ok(JoinReply {})
-//!     })
-//!     .on_message(|cx: Context, line: Line| async move { println!("{}: {}", cx.peer(), line.text) })
-//!     .on_undeliverable(|notice| eprintln!("{notice}"))
-//!     .start()
-//!     .await?;
-//!
-//! let room: LogicalAddr = "1.2.1".parse()?;
-//! let reply = node.call(room, JOIN, JoinRequest {}).await?;
-//! node.send(room, &Line { text: "hello".into() }).await?;
-//! node.stopped().await;
-//! # Ok(()) }
+//! let builder = Node::builder("1.7.1")
+//!     .on_call(SHOUT, |_, line: Line| async move { Ok(Line { text: line.text.to_uppercase() }) })
+//!     .on_message(|cx, line: Line| async move { println!("{}: {}", cx.peer(), line.text) });
+//! # drop(builder);
+//! // And at another node: `node.call(room, SHOUT, line).await?`
 //! ```
 //!
 //! # Where to look
 //!
 //! - [`Node`] and its [`Builder`]: everything begins here, and there is nothing else to start.
+//! - [`LogicalAddr`] names one node, a [`Pick`] one of a [`NodeType`]: either says whom a call or a
+//!   message is for.
 //! - [`Request`] says how a call is made: its time, its metadata, whether a reply is wanted.
 //! - [`CallError`] tells what certainly did not run from what may have; [`SendError`] and
 //!   [`Undeliverable`] tell of messages that did not arrive.
 //! - [`Context`] is what a handler knows: who asks, how much time is left, whether it is cancelled.
 //! - [`discovery`] is where a node learns of its peers: from a file, in the process, or from an
 //!   engine of yours.
+//! - [`layer`]: what stands around each call, such as retries and rate limits.
 //! - [`Config`] has every limit and time, with defaults that are right on a laptop.
 //!
 //! # What holds for all of it
