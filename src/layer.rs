@@ -2,17 +2,18 @@
 //!
 //! A [`Layer`] is given to [`crate::Builder::layer`] for what comes in, calls and messages, or to
 //! [`crate::Builder::layer_outgoing`] for the calls that the node makes. The first one given is the
-//! outermost. A closure is a layer, too:
+//! outermost. A closure is a layer, too; one for what comes in gets messages as well, and they have
+//! no metadata:
 //!
 //! ```
-//! use seaway::layer::{Call, Concurrency, Logging, Next, Retry};
+//! use seaway::layer::{Call, CallKind, Concurrency, Logging, Next, Retry};
 //! use seaway::{Code, Node, Status};
 //!
 //! let builder = Node::builder("1.1.1")
 //!     .layer(Logging::new())
 //!     .layer(Concurrency::new(1_000))
 //!     .layer(|call: Call, next: Next| async move {
-//!         if call.metadata("tenant").is_none() {
+//!         if call.kind() != CallKind::Message && call.metadata("tenant").is_none() {
 //!             return Err(Status::new(Code::Unauthenticated, "which tenant?").into());
 //!         }
 //!         next.run(call).await
