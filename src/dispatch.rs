@@ -288,7 +288,9 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
             };
             link.on_pulse(&pulse);
             if kind == Kind::Ping {
-                link.put_pulse(session.lane, Kind::Pong)?;
+                link.put_pong(session)?;
+            } else {
+                session.on_pong();
             }
         }
         Kind::GoAway => match GoAway::read(&frame.body) {

@@ -51,7 +51,7 @@ const EVENTS_MAX: usize = 64;
 /// How long after a failed attempt to connect others are picked.
 const FAILED_MS: u64 = 1_000;
 
-/// The longest pause between two questions how far the peer is.
+/// The longest pause between two looks how far the peer is.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// See the module.
@@ -69,8 +69,8 @@ pub(crate) struct Link {
     awake: AtomicU64,
     /// Calls to the peer that wait for a reply.
     pub(crate) calls: AtomicUsize,
-    /// The peer has said that it drains.
-    is_draining: AtomicBool,
+    /// The peer has said that it drains. The lanes look at it under their locks.
+    is_draining: Arc<AtomicBool>,
     /// Lanes on which any sign of life is waited for.
     probed: [AtomicBool; state::LANES.len()],
     /// When the last attempt to connect failed, if no session came after it; otherwise 0.
@@ -84,7 +84,8 @@ impl Link {
     pub(crate) fn start(home: Arc<Home>, peer: LogicalAddr) -> Arc<Self> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let demand = Arc::new(Notify::new());
-        let lane = || Lane::new(&home.config, Arc::clone(&demand));
+        let is_draining = Arc::<AtomicBool>::default();
+        let lane = || Lane::new(&home.config, Arc::clone(&demand), Arc::clone(&is_draining));
         let now = home.clock.now().0;
         let link = Arc::new(Self {
             lanes: [lane(), lane()],
@@ -94,7 +95,7 @@ impl Link {
             heard: AtomicU64::new(now),
             awake: AtomicU64::new(now),
             calls: AtomicUsize::new(0),
-            is_draining: AtomicBool::new(false),
+            is_draining,
             probed: Default::default(),
             failed: AtomicU64::new(0),
             trouble: Mutex::default(),
@@ -130,8 +131,22 @@ impl Link {
         Header::new(kind, self.home.me, self.peer, id, self.home.incarnation())
     }
 
-    /// Sends a ping or pong on the lane, with the counts of all lanes.
-    pub(crate) fn put_pulse(&self, lane: LaneId, kind: Kind) -> Result<(), PutError> {
+    /// Sends a ping, with the counts of all lanes; returns the number of its pong.
+    fn put_ping(&self, session: &Session) -> Result<u64, PutError> {
+        self.put_pulse(session, Kind::Ping, || session.count_ping())
+    }
+
+    /// Answers a ping.
+    pub(crate) fn put_pong(&self, session: &Session) -> Result<(), PutError> {
+        self.put_pulse(session, Kind::Pong, || ())
+    }
+
+    fn put_pulse<T>(
+        &self,
+        session: &Session,
+        kind: Kind,
+        count: impl FnOnce() -> T,
+    ) -> Result<T, PutError> {
         let lanes = state::LANES
             .into_iter()
             .filter_map(|lane| Some((lane.number(), self.lane(lane).counts()?)))
@@ -143,10 +158,9 @@ impl Link {
             deadline: Millis::NEVER,
             extension_len: 0,
             body_len: 1 + 25 * pulse.lanes.len(),
-            only_session: None,
+            only_session: Some(session.id),
         };
-        self.lane(lane).put(put, |out| pulse.put(out))?;
-        Ok(())
+        self.lane(session.lane).put_prepared(put, |_| Ok((0, count())), |out| pulse.put(out))
     }
 
     /// Tells the peer that this node goes, or that it broke a rule.
@@ -179,34 +193,57 @@ impl Link {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Tells the peer that this node drains, if there is a connection to tell it on.
-    pub(crate) fn say_draining(&self) {
-        if let Some(session) = self.rpc().session() {
-            // Without room for it the peer takes nothing anyway.
-            self.put_go_away(&session, &GoAway::Draining).ok();
-        }
+    /// Tells the peer that this node drains, if there is a connection on the lane, and waits until
+    /// the peer knows: what it had put before has been read by then, and nothing new follows.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was said is said.
+    pub(crate) async fn say_draining(&self, lane: LaneId) {
+        let Some(session) = self.lane(lane).session() else { return };
+        let mut told = None;
+        self.look_until_ended(&session, || {
+            // Without room for it now, there may be later.
+            told = told.or_else(|| {
+                self.put_go_away(&session, &GoAway::Draining).ok()?;
+                self.put_ping(&session).ok()
+            });
+            told.is_some_and(|ping| session.has_pong(ping))
+        })
+        .await;
     }
 
-    /// Writes what waits on the lane, asks the peer until the account of it is settled, half-closes
-    /// it, and waits for the peer's end: then the peer has read all of it, and no reset can destroy
-    /// what it has not.
+    /// Says that this node drains, writes what waits on the lane, asks the peer until the account
+    /// of it is settled, half-closes it, and waits for the peer's end: then the peer has read all
+    /// of it, and no reset can destroy what it has not.
     ///
     /// # Cancel safety
     ///
     /// When dropped, the lane goes on finishing.
     pub(crate) async fn finish(&self, lane: LaneId) {
         let Some(session) = self.lane(lane).session() else { return };
+        // A session may have begun after the others were told.
+        self.say_draining(lane).await;
+        self.look_until_ended(&session, || {
+            // The last one tells the peer what became of all that it had sent. Without room for
+            // it, others are on their way.
+            self.put_ping(&session).ok();
+            self.lane(lane).is_settled()
+        })
+        .await;
+        session.finishing.cancel();
+        session.ended.cancelled().await;
+    }
+
+    /// Looks until something is so or the session has ended.
+    async fn look_until_ended(&self, session: &Session, mut is_so: impl FnMut() -> bool) {
         let mut pause = Duration::from_millis(1);
-        while !self.lane(lane).is_settled() && self.rpc().session().is_some() {
-            // Without room for it, others are on their way.
-            self.put_pulse(LaneId::Rpc, Kind::Ping).ok();
+        while !is_so() {
             if timeout(pause, session.ended.cancelled()).await.is_ok() {
                 return;
             }
             pause = (pause * 2).min(SETTLE_PAUSE_MAX);
         }
-        session.finishing.cancel();
-        session.ended.cancelled().await;
     }
 
     /// Ends all sessions and all that waits, in the place of a driver that is gone.

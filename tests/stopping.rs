@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaway::{Node, Reason, StopCause};
+use support::messages::{Line, TO, number};
+use support::proxy::{Flow, MESSAGE, RPC};
 use support::{Cluster, ECHO, PATIENCE, addr, not_sent, soon, text, until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
@@ -86,6 +88,51 @@ async fn p16_a_shutdown_without_haste_ends_when_all_is_done() {
     let node = cluster.echo("1.1.1").await;
     assert!(soon("the shutdown", node.shutdown(Duration::MAX)).await.is_clean());
     assert_eq!(soon("the end", node.stopped()).await, StopCause::Asked);
+}
+
+#[tokio::test]
+async fn p16_a_call_on_its_way_to_one_that_stops_is_refused_and_not_cut() {
+    let line = Line::with(
+        |caller| caller,
+        |callee| callee.on_call(ECHO, |_, request| async move { Ok(request) }),
+    )
+    .await;
+    let call = || line.sender.call(addr(TO), ECHO, text("a"));
+    soon("the first reply", call()).await.unwrap();
+    line.proxy.inward(RPC, Flow::Stall);
+    let waiting = tokio::spawn(call().detached());
+    until("the call", || line.sender.stats().calls == 2).await;
+    let callee = line.receiver.clone();
+    let shutdown = tokio::spawn(async move { callee.shutdown(LONG).await });
+    let told = async {
+        while !waiting.is_finished() && call().notify().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon("the word that it stops", told).await;
+    line.proxy.inward(RPC, Flow::Pass);
+    assert_eq!(not_sent(soon("its end", waiting).await.unwrap()).0, Reason::Draining);
+    assert!(soon("the shutdown", shutdown).await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn p16_messages_on_their_way_to_one_that_stops_are_handled_and_not_called_lost() {
+    let line = Line::new().await;
+    line.send(0..10).await;
+    line.inbox.until_len(10).await;
+    line.proxy.inward(MESSAGE, Flow::Stall);
+    line.send(10..20).await;
+    let receiver = line.receiver.clone();
+    let shutdown = tokio::spawn(async move { receiver.shutdown(LONG).await });
+    let send = || line.sender.try_send(addr(TO), &number(99));
+    until("the word that it stops", || send().is_err()).await;
+    line.proxy.inward(MESSAGE, Flow::Pass);
+    assert!(soon("the shutdown", shutdown).await.unwrap().is_clean());
+    let handled = line.inbox.all();
+    let accepted = line.sender.stats().accepted;
+    assert_eq!(handled.len() as u64, accepted);
+    until("the end of the link", || line.proxy.open(RPC) == 0).await;
+    assert_eq!((line.sender.stats().lost, line.notices.all()), (0, vec![]));
 }
 
 /// What is on a runtime, with two nodes, of which the second echoes.

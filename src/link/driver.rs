@@ -23,7 +23,7 @@ use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Met, Signs, T
 use crate::clock::{Millis, millis};
 use crate::handshake::{HandshakeError, Lane as LaneId, Peer, Refusal};
 use crate::incarnation::Incarnation;
-use crate::wire::{Counts, Kind, Reason};
+use crate::wire::{Counts, Reason};
 
 /// How long a READY may take to write, and a farewell to be written.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -392,7 +392,9 @@ impl Driver {
     fn ping(&self, lane: LaneId) {
         // No room for a ping means that frames enough are on their way; a peer that takes none of
         // them is found by that.
-        self.link.put_pulse(lane, Kind::Ping).ok();
+        if let Some(session) = self.link.lane(lane).session() {
+            self.link.put_ping(&session).ok();
+        }
     }
 
     fn dial(&mut self, lane: LaneId, attempt: u64) {

@@ -1,7 +1,7 @@
 //! One lane of a link: its outbox, its account, and those who wait for room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     work: Notify,
     /// Wakes the driver: frames wait and the lane is not up.
     demand: Arc<Notify>,
+    /// The peer drains and takes nothing new.
+    is_draining: Arc<AtomicBool>,
     /// Wakes the one who waits for room.
     room: Notify,
     /// Those who wait for room stand here, in order.
@@ -81,7 +83,7 @@ pub(crate) enum PutError {
 }
 
 impl Lane {
-    pub(super) fn new(config: &Config, demand: Arc<Notify>) -> Self {
+    pub(super) fn new(config: &Config, demand: Arc<Notify>, is_draining: Arc<AtomicBool>) -> Self {
         let bounds =
             Bounds { bytes_max: config.outbox_bytes_max, reserve: config.outbox_reserve_bytes };
         Self {
@@ -96,6 +98,7 @@ impl Lane {
             }),
             work: Notify::new(),
             demand,
+            is_draining,
             room: Notify::new(),
             line: tokio::sync::Mutex::default(),
             moved: AtomicU64::new(0),
@@ -120,6 +123,10 @@ impl Lane {
         // Goes after the lock should `body` panic: what it leaves behind may need the lane.
         let prepared;
         let mut queue = self.queue.lock();
+        // Under the lock: the pong that tells the peer that nothing new follows is put here, too.
+        if self.is_draining.load(Ordering::Relaxed) && is_lasting(put.header.kind) {
+            return Err(PutError::Closed(Reason::Draining));
+        }
         queue.check(&put)?;
         (put.header.id, prepared) = prepare(queue.outbox.next_position())?;
         let Put { class, header, deadline, extension_len, body_len, .. } = put;

@@ -29,6 +29,9 @@ pub(crate) struct Session {
     pub(super) finishing: CancellationToken,
     handled: AtomicU64,
     bounced: AtomicU64,
+    /// Pings put on this session, and pongs that came: each ping has its pong, in order.
+    pings: AtomicU64,
+    pongs: AtomicU64,
     /// Whether the peer certainly knows of the session: a READY can be lost.
     is_known: AtomicBool,
 }
@@ -46,6 +49,8 @@ impl Session {
             finishing: CancellationToken::new(),
             handled: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
+            pings: AtomicU64::new(0),
+            pongs: AtomicU64::new(0),
             is_known: AtomicBool::new(is_known),
         })
     }
@@ -57,6 +62,21 @@ impl Session {
 
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Counts a ping that is put now; the number of its pong.
+    pub(super) fn count_ping(&self) -> u64 {
+        self.pings.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A pong came.
+    pub(crate) fn on_pong(&self) {
+        self.pongs.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether the peer has answered the ping of this number, and thus read all before it.
+    pub(super) fn has_pong(&self, number: u64) -> bool {
+        self.pongs.load(Ordering::Acquire) >= number
     }
 
     /// Counts a one-way frame that goes to its handler now; `false` if the session is over, in

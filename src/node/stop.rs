@@ -18,6 +18,8 @@ const YOUNG_MS: u64 = 5_000;
 const LOOK: Duration = Duration::from_millis(2);
 /// How long the last word to discovery may take.
 const WITHDRAW: Duration = Duration::from_secs(1);
+/// How long peers may take to hear that a node drains, before it looks whether it is done.
+const HEAR: Duration = Duration::from_secs(1);
 /// How long the tasks of a node may take to end after everything is closed.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -144,9 +146,8 @@ async fn drain(inner: &Inner, within: Duration) {
     };
     // A discovery that does not answer must not eat the time of those who wait for replies.
     drop(timeout_at(deadline, timeout(WITHDRAW, unavailable)).await);
-    for link in inner.router.links() {
-        link.say_draining();
-    }
+    // Only when they know is there an end to what comes from them.
+    drop(timeout_at(deadline, timeout(HEAR, tell_peers(inner))).await);
     let idle = async {
         while !is_idle(inner) {
             sleep(LOOK).await;
@@ -157,6 +158,17 @@ async fn drain(inner: &Inner, within: Duration) {
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
+}
+
+async fn tell_peers(inner: &Inner) {
+    let mut telling = tokio::task::JoinSet::new();
+    for link in inner.router.links() {
+        for lane in [Lane::Message, Lane::Rpc] {
+            let link = Arc::clone(&link);
+            telling.spawn(async move { link.say_draining(lane).await });
+        }
+    }
+    telling.join_all().await;
 }
 
 async fn finish_lanes(inner: &Inner, lane: Lane) {
