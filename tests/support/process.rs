@@ -74,11 +74,19 @@ pub struct Process {
 impl Process {
     /// Runs `test` of this binary again, as a node that listens but has not started.
     pub async fn run(test: &str, address: &str, listen: &str, members: &Members) -> Self {
+        let members = members.path();
+        let members = members.to_str().unwrap();
+        let variables = [(ADDRESS, address), (LISTEN, listen), (MEMBERS, members)];
+        let mut this = Self::spawn(test, &variables);
+        this.network = this.word("listens").await;
+        this
+    }
+
+    /// Runs `test` of this binary again, with these variables, by which it knows what it is.
+    pub fn spawn(test: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
-            .env(ADDRESS, address)
-            .env(LISTEN, listen)
-            .env(MEMBERS, members.path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -96,8 +104,7 @@ impl Process {
                 }
             }
         });
-        let network = word(&said, "listens").await;
-        Self { child, stdin, said, saying: Some(saying), network }
+        Self { child, stdin, said, saying: Some(saying), network: String::new() }
     }
 
     /// Gives a command.
@@ -119,7 +126,12 @@ impl Process {
 
     /// What it said first behind this word; waits for it.
     pub async fn word(&self, first: &str) -> String {
-        word(&self.said, first).await
+        let find = |all: &[String]| {
+            all.iter()
+                .find_map(|line| line.strip_prefix(first)?.strip_prefix(' ').map(str::to_owned))
+        };
+        let all = self.said.until(first, |all| find(all).is_some()).await;
+        find(&all).unwrap()
     }
 
     /// The numbers that it has handled so far.
@@ -159,6 +171,16 @@ impl Process {
         soon("its end", self.child.wait()).await.unwrap()
     }
 
+    /// SIGTERM; waits until it has ended and all that it had said is heard.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let status = soon("its end", self.child.wait()).await.unwrap();
+        if let Some(saying) = self.saying.take() {
+            soon("its last words", saying).await.unwrap();
+        }
+        status
+    }
+
     /// SIGSTOP; waits until no thread of it runs any more.
     pub async fn freeze(&self) {
         self.signal("STOP");
@@ -189,15 +211,8 @@ fn is_frozen(process: u32) -> bool {
     })
 }
 
-async fn word(said: &Recorder<String>, first: &str) -> String {
-    let find = |all: &[String]| {
-        all.iter().find_map(|line| line.strip_prefix(first)?.strip_prefix(' ').map(str::to_owned))
-    };
-    let all = said.until(first, |all| find(all).is_some()).await;
-    find(&all).unwrap()
-}
-
-fn say(text: &str) {
+/// Tells the parent.
+pub fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
     // The parent that would read it may be gone.
     writeln!(stdout, "@ {text}").and_then(|()| stdout.flush()).ok();
@@ -265,7 +280,7 @@ async fn obey(node: &Node, command: &str) {
 }
 
 /// The lines of stdin; ends with the parent, whatever became of it.
-fn commands() -> mpsc::UnboundedReceiver<String> {
+pub fn commands() -> mpsc::UnboundedReceiver<String> {
     let (sender, commands) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
