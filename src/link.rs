@@ -36,7 +36,7 @@ pub(crate) use accept::Door;
 pub(crate) use account::Loss;
 pub(crate) use driver::Event;
 pub(crate) use home::{Flow, Home, Inbound, Upper, Violation};
-pub(crate) use lane::{Lane, Put, PutError};
+pub(crate) use lane::{LONGER, Lane, Put, PutError};
 pub(crate) use outbox::{Class, Unsent};
 pub(crate) use session::Session;
 

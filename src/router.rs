@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::Member;
-use crate::link::{Home, Link, PutError};
+use crate::link::{Home, LONGER, Link, PutError};
 use crate::routing::{Candidates, Hop, NoRoute, Table, Target};
 use crate::wire::Reason;
 
@@ -44,6 +44,7 @@ impl Denied {
             PutError::TooLarge => Reason::TooLarge,
             PutError::Closed(reason) => reason,
             PutError::Over => Reason::Unreachable,
+            PutError::Longer => return Self::new(Reason::TooLarge, LONGER),
         };
         Self { reason, detail: link.detail(reason) }
     }

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use seaway::discovery::Member;
-use seaway::{CallError, Config, Doubt, Method, Reason};
+use seaway::{CallError, Code, Config, Doubt, Method, Reason};
 use support::events::events;
 use support::{
     COUNT, Cluster, ECHO, Number, Text, addr, not_sent, number, soon, text, timed, until,
@@ -171,4 +171,75 @@ async fn p04_a_peer_removed_from_discovery_gets_no_new_call() {
     soon("the stop", callee.stopped()).await;
     let outcome = soon("the outcome", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
     assert_eq!(not_sent(outcome).0, Reason::NotAMember);
+}
+
+/// A message that encodes to more bytes than it says.
+#[derive(Debug, Default)]
+struct Liar;
+
+impl Liar {
+    const BYTES: usize = 100;
+}
+
+impl prost::Message for Liar {
+    fn encode_raw(&self, buf: &mut impl bytes::BufMut) {
+        prost::encoding::bytes::encode(1, &vec![0; Self::BYTES - 2], buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire: prost::encoding::WireType,
+        buf: &mut impl bytes::Buf,
+        context: prost::encoding::DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        prost::encoding::skip_field(wire, tag, buf, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        Self::BYTES - 1
+    }
+
+    fn clear(&mut self) {}
+}
+
+impl seaway::Message for Liar {
+    const NAME: &'static str = "test.Liar";
+}
+
+const LYING: &str = "its `encoded_len` says fewer bytes than it encodes to";
+
+#[tokio::test]
+async fn p04_a_request_that_encodes_to_more_than_it_says_is_not_sent() {
+    const ECHO_OF_LIAR: Method<Liar, Text> = Method::new(ECHO.name());
+    let cluster = Cluster::new();
+    let (caller, callee) = (cluster.node("1.1.1").await, cluster.echo("1.2.1").await);
+    let outcome = soon("the error", caller.call(addr("1.2.1"), ECHO_OF_LIAR, Liar)).await;
+    assert_eq!(not_sent(outcome), (Reason::TooLarge, LYING.to_owned()));
+    let reply = soon("the reply", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    assert_eq!(reply, Ok(text("hi")));
+    assert_eq!(callee.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_encodes_to_more_than_it_says_is_not_accepted() {
+    let cluster = Cluster::new();
+    let (sender, (_receiver, inbox)) = (cluster.node("1.1.1").await, cluster.inbox("1.2.1").await);
+    let error = sender.try_send(addr("1.2.1"), &Liar).unwrap_err();
+    assert_eq!((error.reason, error.detail.as_str()), (Reason::TooLarge, LYING));
+    sender.try_send(addr("1.2.1"), &number(1)).unwrap();
+    assert_eq!(inbox.until_len(1).await, [1]);
+    assert_eq!(sender.stats().accepted, 1);
+}
+
+#[tokio::test]
+async fn a_reply_that_encodes_to_more_than_it_says_is_an_error_at_once() {
+    const LIE: Method<Text, Liar> = Method::new(ECHO.name());
+    let cluster = Cluster::new();
+    let callee = cluster.builder("1.2.1").on_call(LIE, |_, _| async { Ok(Liar) });
+    let _callee = callee.start().await.unwrap();
+    let caller = cluster.node("1.1.1").await;
+    let outcome = soon("the error", caller.call(addr("1.2.1"), ECHO, text("hi"))).await;
+    let Err(CallError::Status(status)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((status.code(), status.text()), (Code::Internal, &*format!("the reply: {LYING}")));
 }

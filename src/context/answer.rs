@@ -14,7 +14,7 @@ use super::Context;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::error::{Code, Status};
-use crate::link::{Class, Put, PutError, Session};
+use crate::link::{Class, LONGER, Put, PutError, Session};
 use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody, cut};
 
 /// All requests of one peer that are being handled.
@@ -298,8 +298,10 @@ impl Answer {
             let attempt = || lane.put(put, &mut body);
             outcome = lane.in_line(&self.session.link.home, self.deadline, attempt).await;
         }
-        if outcome.is_err() {
-            self.session.link.home.counters.replies_dropped.add(1);
+        match outcome {
+            Ok(_) => {}
+            Err(PutError::Longer) => self.fail(Code::Internal, &format!("the reply: {LONGER}")),
+            Err(_) => self.session.link.home.counters.replies_dropped.add(1),
         }
     }
 

@@ -80,7 +80,12 @@ pub(crate) enum PutError {
     Closed(Reason),
     /// The peer takes nothing, not even what cannot wait: the link must be closed.
     Overflow,
+    /// The body has more bytes than was said: see [`LONGER`].
+    Longer,
 }
+
+/// What people are told of [`PutError::Longer`].
+pub(crate) const LONGER: &str = "its `encoded_len` says fewer bytes than it encodes to";
 
 impl Lane {
     pub(super) fn new(config: &Config, demand: Arc<Notify>, is_draining: Arc<AtomicBool>) -> Self {
@@ -410,6 +415,7 @@ impl From<Rejected> for PutError {
         match rejected {
             Rejected::Full => Self::Full,
             Rejected::Overflow => Self::Overflow,
+            Rejected::Longer => Self::Longer,
         }
     }
 }

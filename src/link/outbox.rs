@@ -41,6 +41,8 @@ pub(crate) enum Rejected {
     Full,
     /// The reserve is full: the peer takes nothing, the link must be closed.
     Overflow,
+    /// The body has more bytes than was said.
+    Longer,
 }
 
 /// A frame that left the outbox without being written.
@@ -111,6 +113,10 @@ impl Outbox {
         frame.buffer.reserve(len);
         header.put(frame.buffer);
         body(frame.buffer);
+        if frame.buffer.len() - start > len {
+            // The limits were checked for what was said.
+            return Err(Rejected::Longer);
+        }
         Header::seal(frame.buffer, start, extension);
         frame.start = frame.buffer.len();
         self.earliest = self.earliest.min(deadline);

@@ -65,7 +65,7 @@ reasons! {
     /// got it is not whom it was for and relays nothing.
     NoRoute = 8, "no way leads there";
     /// Its body is larger than a frame may be at this node, or at the other end of a link on the
-    /// way: see [`crate::Config::frame_bytes_max`].
+    /// way: see [`crate::Config::frame_bytes_max`]. Or it encodes to more bytes than it says.
     TooLarge = 9, "it is larger than a frame may be";
     /// A later message of the same sender arrived first.
     Overtaken = 10, "a later message of this node arrived first";

@@ -275,3 +275,17 @@ fn one_way_are_messages_and_requests_that_want_no_reply() {
     write(&mut outbox, &mut batch, usize::MAX);
     assert_eq!(outbox.end_session(&mut batch).one_way, 2);
 }
+
+#[test]
+fn a_body_longer_than_was_said_leaves_nothing_behind() {
+    let mut outbox = Outbox::new(BOUNDS);
+    put_data(&mut outbox, Kind::Message, 1, Millis::NEVER);
+    let header = header(Kind::Message, 2);
+    let longer = |out: &mut Vec<u8>| out.extend([0; 17]);
+    let outcome = outbox.put(Class::Data, header, Millis(5), (0, 16), longer);
+    assert_eq!(outcome, Err(Rejected::Longer));
+    assert_eq!(put_data(&mut outbox, Kind::Message, 3, Millis::NEVER), LEN);
+    assert_eq!(outbox.earliest_deadline(), Millis::NEVER);
+    let ids: Vec<_> = flush(&mut outbox, Millis(0)).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [1, 3]);
+}
