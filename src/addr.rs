@@ -257,20 +257,32 @@ pub enum AddrError {
     #[error("a logical address has three parts, group.type.id, such as 1.2.3; this has {0}")]
     Parts(usize),
     /// A part is not a plain decimal number.
-    #[error("the {part} of a logical address is a decimal number without sign or leading zero")]
+    #[error(
+        "the {part} of a logical address is {}, in decimal digits without sign or leading zero",
+        range(part)
+    )]
     NotANumber {
         /// The part: `group`, `type` or `id`.
         part: &'static str,
     },
     /// The group is out of range.
-    #[error("the group of a logical address is 1 to 4095, not {0}")]
+    #[error("the group of a logical address is {range}, not {0}", range = range("group"))]
     Group(u64),
     /// The type is out of range.
-    #[error("the type of a logical address is 1 to 254, or 255 for a harbor, not {0}")]
+    #[error("the type of a logical address is {range}, not {0}", range = range("type"))]
     Type(u64),
     /// The id is out of range.
-    #[error("the id of a logical address is 0 to 4095, not {0}")]
+    #[error("the id of a logical address is {range}, not {0}", range = range("id"))]
     Id(u64),
+}
+
+/// What a part may be.
+fn range(part: &str) -> &'static str {
+    match part {
+        "group" => "1 to 4095",
+        "type" => "1 to 254, or 255 for a harbor",
+        _ => "0 to 4095",
+    }
 }
 
 #[cfg(test)]

@@ -25,9 +25,26 @@ fn each_bad_text_names_the_part_and_its_range() {
     ] {
         assert_eq!(text.parse::<LogicalAddr>(), Err(error), "{text}");
     }
-    assert!(AddrError::Group(0).to_string().contains("1 to 4095"));
-    assert!(AddrError::Type(0).to_string().contains("1 to 254"));
-    assert!(AddrError::Id(4096).to_string().contains("0 to 4095"));
+}
+
+#[test]
+fn each_error_says_which_part_and_what_it_may_be() {
+    const DIGITS: &str = ", in decimal digits without sign or leading zero";
+    for (text, part, range) in [
+        ("0.2.3", "group", "1 to 4095, not 0"),
+        ("x.2.3", "group", &format!("1 to 4095{DIGITS}")),
+        ("1.256.3", "type", "1 to 254, or 255 for a harbor, not 256"),
+        ("1..3", "type", &format!("1 to 254, or 255 for a harbor{DIGITS}")),
+        ("1.2.4096", "id", "0 to 4095, not 4096"),
+        ("1.2.-1", "id", &format!("0 to 4095{DIGITS}")),
+    ] {
+        let error = text.parse::<LogicalAddr>().unwrap_err().to_string();
+        assert_eq!(error, format!("the {part} of a logical address is {range}"), "{text}");
+    }
+    assert_eq!(
+        "1.2".parse::<LogicalAddr>().unwrap_err().to_string(),
+        "a logical address has three parts, group.type.id, such as 1.2.3; this has 2"
+    );
 }
 
 #[test]
