@@ -62,6 +62,7 @@ pub(crate) struct Bounds {
 
 /// See the module.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Outbox {
     bounds: Bounds,
     /// Goes first. It is a run of its own because what followed it may have been taken back
@@ -330,6 +331,7 @@ impl Drop for Unsealed<'_> {
 
 /// Frames one behind the other.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Run {
     buffer: Vec<u8>,
     /// Where the waiting frames begin in `buffer`: those before were taken back.

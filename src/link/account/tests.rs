@@ -1,3 +1,4 @@
+mod cuts;
 mod model;
 
 use super::*;

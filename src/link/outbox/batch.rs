@@ -8,6 +8,7 @@ use crate::wire::queued;
 
 /// What the writer is writing.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Batch {
     pub(super) buffer: Vec<u8>,
     /// Position of `buffer[0]`.
