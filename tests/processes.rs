@@ -277,6 +277,8 @@ async fn p13_a_peer_that_is_frozen_for_long_is_dead_and_handles_nothing_stale_af
     at_most(took, Duration::from_secs(4));
     assert!(took > Duration::from_millis(1_900), "given up after {took:?}");
     pair.notices.until("the loss", |all| !losses(all).is_empty()).await;
+    // The fault is a time that passes.
+    tokio::time::sleep_until((frozen + Duration::from_secs(10)).into()).await;
 
     pair.child.thaw();
     let began = Instant::now();
@@ -288,7 +290,9 @@ async fn p13_a_peer_that_is_frozen_for_long_is_dead_and_handles_nothing_stale_af
     assert!(handled.iter().copied().eq((0..10).chain([40])), "stale: {handled:?}");
     let told = losses(&pair.notices.until_len(2).await);
     assert_eq!(told.last().and_then(|loss| loss.1), Some(30), "{told:?}");
-    assert_eq!(pair.me.stats().lost, 30);
+    let stats = pair.me.stats();
+    assert_eq!((stats.lost, stats.bounced), (30, 0));
+    assert_eq!(stats.accepted, handled.len() as u64 + stats.bounced + stats.lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
