@@ -132,14 +132,19 @@ async fn bytes_arrive_as_they_are_up_to_the_frame_limit() {
     });
     let _receiver = receiver.start().await.unwrap();
     let limit = Config::default().frame_bytes_max;
-    let bodies = [Bytes::new(), Bytes::from_static(b"seaway"), Bytes::from(vec![0xa5; limit])];
+    let mut bodies = vec![Bytes::new(), Bytes::from_static(b"seaway")];
+    bodies.extend([64 << 10, limit - 1, limit].map(|len| Bytes::from(vec![0xa5; len])));
     for body in &bodies {
         sender.send_bytes(addr(TO), MessageId::new(7), body).await.unwrap();
     }
-    sender.try_send_bytes(addr(TO), MessageId::new(7), &bodies[1]).unwrap();
-    let [empty, small, large] = bodies;
-    let expected = [empty, small.clone(), large, small];
-    assert!(arrived.until_len(4).await == expected, "bytes differ");
+    soon("room", async {
+        while sender.try_send_bytes(addr(TO), MessageId::new(7), &bodies[1]).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bodies.push(bodies[1].clone());
+    assert!(arrived.until_len(6).await == bodies, "bytes differ");
 }
 
 #[tokio::test]
