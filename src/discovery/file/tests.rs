@@ -116,6 +116,22 @@ fn a_change_is_told_once_when_the_file_is_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_half_written_counts_when_it_is_whole() {
+    let file = Scratch::new(&entry("1.1.1"));
+    let mut poller = file.poller();
+    settle(&mut poller);
+
+    // In place, as a careless writer does it, with a look at each step: half of it is broken.
+    let whole = entry("1.1.1") + &entry("1.1.2");
+    for written in [0, whole.len() / 3, whole.len() - 9, whole.len()] {
+        fs::write(&file.path, &whole[..written]).unwrap();
+        assert_eq!(poller.poll(), None, "{written} bytes are written");
+    }
+    let members = vec![member("1.1.1"), member("1.1.2")];
+    assert_eq!(settle(&mut poller), [Event::Snapshot { revision: 1, members }]);
+}
+
+#[test]
 fn a_broken_file_is_told_once_and_the_last_good_members_stay() {
     let file = Scratch::new(&entry("1.1.1"));
     let mut poller = file.poller();
