@@ -1,5 +1,7 @@
 //! The bytes of version 1, which never change, against files that a second implementation made.
 
+use std::collections::BTreeSet;
+
 use super::super::fields::{Fields, Kind, Writer};
 use super::super::message::{Challenge, Hello, Ready, Refuse, read_preface, write_preface};
 use super::super::proof::{AuthKey, Role, Transcript, hkdf};
@@ -136,4 +138,25 @@ fn keys_and_digests_are_derived_as_the_vectors_say() {
         transcript.absorb(&vector("proof")[..3]);
         assert_eq!(transcript.digest().to_vec(), vector("digest"));
     }
+}
+
+#[test]
+fn each_kind_of_message_and_each_field_has_a_vector() {
+    let (mut kinds, mut tags) = (BTreeSet::new(), BTreeSet::new());
+    for line in FILE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, _) = line.split_once(": ").unwrap();
+        if ["preface", "key", "digest"].contains(&name.trim_start_matches("open_")) {
+            continue;
+        }
+        // Length, kind, and fields of tag, length and value.
+        let message = vector(name);
+        kinds.insert(message[2]);
+        let mut fields = &message[3..];
+        while let [tag, high, low, rest @ ..] = fields {
+            tags.insert(*tag);
+            fields = &rest[usize::from(u16::from_be_bytes([*high, *low]))..];
+        }
+    }
+    assert!(kinds.into_iter().eq(1..=5));
+    assert!(tags.into_iter().eq(1..=21));
 }
