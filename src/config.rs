@@ -38,6 +38,17 @@ pub struct Config {
     /// Requests of one peer that are being handled, in bytes without their headers; 16 MiB, at
     /// least `frame_bytes_max`. One more is refused with `Busy`.
     pub request_bytes_max: usize,
+    /// What may be on its way to one destination beyond harbors without a receipt, in bytes, for
+    /// messages and for notifications each; also what a harbor keeps of one pair for one lane, and
+    /// a destination of one source. 1 MiB, at least `frame_bytes_max`. When it is full, `send`
+    /// waits and `try_send` fails; a harbor and a destination send back.
+    pub pair_bytes_max: usize,
+    /// How many pairs a node keeps: destinations beyond harbors, sources beyond harbors, and pairs
+    /// that a harbor relays, each; 65,536, at least 1. Settled ones are forgotten first.
+    pub pairs_max: usize,
+    /// What a harbor keeps of all frames that it relays, in bytes; 256 MiB, at least
+    /// `frame_bytes_max`. Beyond that it sends back.
+    pub relay_bytes_max: usize,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
     /// otherwise; 5 s, above 0.
     pub call_timeout: Duration,
@@ -81,6 +92,9 @@ impl Default for Config {
             calls_max: 4096,
             requests_max: 4096,
             request_bytes_max: 16 << 20,
+            pair_bytes_max: 1 << 20,
+            pairs_max: 65_536,
+            relay_bytes_max: 256 << 20,
             call_timeout: Duration::from_secs(5),
             message_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
@@ -104,12 +118,15 @@ impl Config {
         for (field, max) in [
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
+            ("pair_bytes_max", self.pair_bytes_max),
+            ("relay_bytes_max", self.relay_bytes_max),
         ] {
             at_least(field, max, (self.frame_bytes_max, " as `frame_bytes_max` is"))?;
         }
         for (field, max) in [
             ("calls_max", self.calls_max),
             ("requests_max", self.requests_max),
+            ("pairs_max", self.pairs_max),
             ("unauthenticated_max", self.unauthenticated_max),
             ("unauthenticated_per_ip_max", self.unauthenticated_per_ip_max),
         ] {

@@ -1,22 +1,35 @@
 //! Inbound: from a frame to whom it is for. The only place that matches on the kind of a frame.
 
+mod far;
+mod lanes;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
-use crate::context::{Bounced, Source, bounce};
+use crate::context::Source;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
-use crate::link::{Flow, Home, Inbound, Link, Loss, Session, Unsent, Upper, Violation};
+use crate::link::{Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation};
+use crate::loss::Loss;
 use crate::messaging::{Messages, Notices, Shared};
+use crate::pairs::Pairs;
+use crate::relay::Relay;
 use crate::router::Router;
 use crate::rpc::{Caller, Outcome, Requests, Server};
-use crate::wire::{Bounce, Frame, GoAway, Header, Kind, Pulse, Reason};
+use crate::wire::{Frame, Header, Kind, Reason};
+use far::FarSource;
+pub(crate) use far::Fars;
+use lanes::{MessageLane, Nobody, RpcLane};
+
+/// How often pairs that wait for a receipt are looked at.
+const ACCOUNTS: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Dispatch {
@@ -27,6 +40,13 @@ pub(crate) struct Dispatch {
     pub(crate) messages: Arc<Shared>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) sources: Mutex<HashMap<LogicalAddr, Arc<Source>>>,
+    pub(crate) pairs: Arc<Pairs>,
+    /// Of sources beyond harbors.
+    pub(crate) fars: Fars,
+    /// Only a harbor has one.
+    pub(crate) relay: Option<Relay>,
+    /// Itself.
+    pub(crate) this: Weak<Self>,
     /// What contexts lead back to.
     pub(crate) node: Weak<dyn Any + Send + Sync>,
     /// Decides what to do about a later run of this node.
@@ -40,47 +60,98 @@ impl Dispatch {
         Arc::clone(source)
     }
 
+    /// The source of a frame from beyond harbors; `None` if it is an earlier run than the one
+    /// known, which nobody waits for any more.
+    fn far(&self, carrier: &Session, header: &Header) -> Option<Arc<FarSource>> {
+        let source = || Source::new(&self.home.config);
+        self.fars.get(carrier, header, source)
+    }
+
+    /// Hands on what is for others.
+    fn pass_on(&self, session: &Session, frame: Frame, now: Millis) -> Result<Flow, Violation> {
+        if let Some(relay) = &self.relay {
+            relay.on_frame(session, frame, now)?;
+        }
+        Ok(Flow::Next)
+    }
+
+    /// A harbor behind this link has lost the way to `to`.
+    fn on_down(&self, link: &Arc<Link>, to: LogicalAddr, lane: Lane) {
+        if lane == Lane::Rpc {
+            self.caller.pending.cut_beyond(link.peer, to);
+        }
+        self.tell_losses(self.pairs.on_break(link, lane, Some(to)));
+    }
+
+    fn tell_losses(&self, losses: Vec<(LogicalAddr, Loss)>) {
+        for (to, loss) in losses {
+            self.notices.on_loss(to, loss);
+        }
+    }
+
+    /// Sees to receipts and to pairs that wait for them, until dropped.
+    pub(crate) async fn keep_accounts(&self) {
+        tokio::join!(self.fars.keep_telling(), async {
+            loop {
+                sleep(ACCOUNTS).await;
+                self.tell_losses(self.pairs.on_timer());
+            }
+        });
+    }
+
     /// Requests that are being handled.
     pub(crate) fn requests_in_flight(&self) -> usize {
-        self.sources.lock().values().map(|source| source.in_flight()).sum()
+        let near: usize = self.sources.lock().values().map(|source| source.in_flight()).sum();
+        near + self.fars.requests_in_flight()
     }
 }
 
 impl Upper for Dispatch {
     fn inbound(&self, session: Arc<Session>) -> Box<dyn Inbound> {
         let source = self.source(session.link.peer);
-        let Some(node) = self.node.upgrade() else { return Box::new(Nobody) };
+        let (Some(node), Some(dispatch)) = (self.node.upgrade(), self.this.upgrade()) else {
+            return Box::new(Nobody);
+        };
         match session.lane {
-            Lane::Rpc => Box::new(RpcLane {
-                caller: Arc::clone(&self.caller),
-                notices: Arc::clone(&self.notices),
-                requests: Requests {
+            Lane::Rpc => {
+                let requests = Requests {
                     server: Arc::clone(&self.server),
                     session: Arc::clone(&session),
                     source,
                     node,
                     polled: Millis::default(),
-                },
-                session,
-            }),
+                };
+                Box::new(RpcLane { dispatch, session, requests, beyond: HashMap::new() })
+            }
             Lane::Message | Lane::Stream => {
                 let messages = Arc::clone(&self.messages);
                 let messages = Messages::new(messages, Arc::clone(&session), &source, node);
-                Box::new(MessageLane { session, messages })
+                Box::new(MessageLane { dispatch, session, messages })
             }
         }
     }
 
     fn on_unsent(&self, link: &Link, unsent: Unsent, reason: Reason) {
-        let Unsent { header, .. } = unsent;
-        if header.kind == Kind::Request && !header.is_one_way() {
-            let hop = self.home.me;
-            let outcome = Outcome::Refused { reason, hop };
-            self.caller.pending.complete(header.id, header.to, outcome);
-        } else {
-            self.notices.on_unsent(link, &unsent, reason);
-        }
+        let header = unsent.header;
         tracing::trace!(peer = %link.peer, kind = ?header.kind, %reason, "frame not sent");
+        if let (true, Some(relay)) = (header.hops > 0, &self.relay) {
+            relay.on_unsent(&unsent, reason);
+            return;
+        }
+        match header.kind {
+            Kind::Request if !header.is_one_way() => {
+                let outcome = Outcome::Refused { reason, hop: self.home.me };
+                self.caller.pending.complete(header.id, header.to, outcome);
+            }
+            Kind::Message | Kind::Request => {
+                let lane = if header.kind == Kind::Message { Lane::Message } else { Lane::Rpc };
+                if header.seq == 0 || self.pairs.on_bounce(header.to, lane, header.seq) {
+                    self.notices.on_unsent(link, &unsent, reason);
+                }
+            }
+            // Answers to nodes beyond harbors.
+            _ => self.home.counters.replies_dropped.add(1),
+        }
     }
 
     fn on_calls_cut(&self, link: &Link, below: u64) {
@@ -107,202 +178,26 @@ impl Upper for Dispatch {
         self.router.link_of(peer)
     }
 
+    fn link_toward(&self, to: LogicalAddr) -> Option<Arc<Link>> {
+        self.router.next(self.home.me, to).ok()
+    }
+
+    fn on_lane_lost(&self, link: &Arc<Link>, lane: Lane) {
+        if link.peer.is_harbor() {
+            self.tell_losses(self.pairs.on_break(link, lane, None));
+        }
+        if let Some(relay) = &self.relay {
+            relay.on_lane_lost(link, lane);
+        }
+    }
+
     fn on_closed(&self, link: &Arc<Link>) {
+        if let Some(relay) = &self.relay {
+            relay.on_closed(link);
+        }
         self.router.forget(link);
         // A handler still at work keeps its sender's turn, and its place, also if the peer returns.
         let is_used = |peer: &LogicalAddr| self.router.existing(*peer).is_some();
         self.sources.lock().retain(|peer, source| is_used(peer) || source.is_busy());
     }
-}
-
-/// Frames on the rpc lane. Nothing here waits.
-struct RpcLane {
-    caller: Arc<Caller>,
-    notices: Arc<Notices>,
-    session: Arc<Session>,
-    requests: Requests,
-}
-
-impl Inbound for RpcLane {
-    fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
-        let header = frame.header;
-        check_from(&self.session, &header)?;
-        match header.kind {
-            Kind::Request => match misdirected(&self.session, &header) {
-                None => self.requests.on_request(frame, now)?,
-                Some(reason) => {
-                    let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
-                    self.requests.refuse(&header, method, reason.into())?;
-                }
-            },
-            Kind::Reply => {
-                let outcome = Outcome::Reply(frame.body);
-                self.complete(&header, outcome);
-            }
-            Kind::Cancel if misdirected(&self.session, &header).is_none() => {
-                self.requests.source.cancel(self.session.id, header.id);
-            }
-            Kind::Cancel => {}
-            Kind::Bounce => self.on_bounce(&header, &frame.body)?,
-            Kind::Message => {
-                return Err(Violation("a message came on the rpc lane".to_owned()));
-            }
-            _ => on_link_frame(&self.session, &frame)?,
-        }
-        Ok(Flow::Next)
-    }
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn on_end(self: Box<Self>) {
-        self.requests.source.cancel_session(self.session.id);
-    }
-}
-
-impl RpcLane {
-    fn complete(&self, header: &Header, outcome: Outcome) {
-        let home = &self.session.link.home;
-        if !is_answer_to(home, header)
-            || !self.caller.pending.complete(header.id, header.from, outcome)
-        {
-            home.counters.replies_stray.add(1);
-        }
-    }
-
-    fn on_bounce(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
-        let Some(bounce) = Bounce::read(body) else {
-            return Err(Violation("a bounce is malformed".to_owned()));
-        };
-        let link = &self.session.link;
-        if !is_answer_to(&link.home, header) {
-            return Ok(());
-        }
-        let lane = match bounce.kind {
-            Kind::Request if header.id != 0 => {
-                let outcome = Outcome::Refused { reason: bounce.reason, hop: bounce.hop };
-                self.complete(header, outcome);
-                return Ok(());
-            }
-            Kind::Request => link.rpc(),
-            _ => link.message(),
-        };
-        if lane.on_bounce(bounce.session) {
-            self.notices.on_bounce(header.from, header.id, &bounce);
-        }
-        Ok(())
-    }
-}
-
-/// Frames on the message lane.
-struct MessageLane {
-    session: Arc<Session>,
-    messages: Messages,
-}
-
-impl Inbound for MessageLane {
-    fn on_frame(&mut self, frame: Frame, _: Millis) -> Result<Flow, Violation> {
-        let header = frame.header;
-        check_from(&self.session, &header)?;
-        match header.kind {
-            Kind::Message => match misdirected(&self.session, &header) {
-                None => return self.messages.on_message(frame),
-                Some(reason) => {
-                    let (kind, id, seq) = (header.kind, header.id, header.seq);
-                    let bounced = Bounced { kind, id, subject: id, seq };
-                    bounce(&self.session, bounced, reason)?;
-                }
-            },
-            Kind::Request | Kind::Reply | Kind::Cancel | Kind::Bounce => {
-                return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
-            }
-            _ => on_link_frame(&self.session, &frame)?,
-        }
-        Ok(Flow::Next)
-    }
-
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
-        self.messages.poll_ready(cx)
-    }
-
-    fn on_end(self: Box<Self>) {
-        self.messages.on_end();
-    }
-}
-
-/// Takes the frames of a session that began while the node went away.
-struct Nobody;
-
-impl Inbound for Nobody {
-    fn on_frame(&mut self, _: Frame, _: Millis) -> Result<Flow, Violation> {
-        Err(Violation("this node has stopped".to_owned()))
-    }
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn on_end(self: Box<Self>) {}
-}
-
-/// A peer is held to the name that it proved.
-fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
-    let peer = session.link.peer;
-    if header.from == peer {
-        return Ok(());
-    }
-    Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
-}
-
-/// Why a frame is not for a handler of this node, if it is not.
-fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
-    let home = &session.link.home;
-    if header.to != home.me {
-        return Some(Reason::NoRoute);
-    }
-    let is_of_peer = is_of_oneself(home, header) || header.incarnation == session.incarnation;
-    (!is_of_peer).then_some(Reason::Incarnation)
-}
-
-/// Whether an answer is for something that this run of this node has sent; one to an earlier run
-/// may hit an id of this one.
-fn is_answer_to(home: &Home, header: &Header) -> bool {
-    header.to == home.me
-        && (is_of_oneself(home, header) || header.incarnation == home.incarnation())
-}
-
-/// Whether a node sent it to itself: there is no other run then, though its incarnation may have
-/// changed meanwhile.
-fn is_of_oneself(home: &Home, header: &Header) -> bool {
-    header.from == home.me
-}
-
-/// Frames that are the link's own business, on either lane.
-fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation> {
-    let link = &session.link;
-    match frame.header.kind {
-        kind @ (Kind::Ping | Kind::Pong) => {
-            let Some(pulse) = Pulse::read(&frame.body) else {
-                return Err(Violation("a pulse is malformed".to_owned()));
-            };
-            link.on_pulse(&pulse);
-            if kind == Kind::Ping {
-                link.put_pong(session)?;
-            } else {
-                session.on_pong();
-            }
-        }
-        Kind::GoAway => match GoAway::read(&frame.body) {
-            Some(GoAway::Draining) => link.on_draining(),
-            Some(GoAway::Closing(text)) => {
-                tracing::warn!(peer = %link.peer, lane = ?session.lane, text, "peer closes the lane");
-                link.set_trouble(format!("the peer closed the connection: {text}"));
-            }
-            None => return Err(Violation("a go-away is malformed".to_owned())),
-        },
-        // Only harbors send receipts and down notices, and may send what is optional.
-        _ => link.home.counters.frames_skipped.add(1),
-    }
-    Ok(())
 }

@@ -17,8 +17,10 @@ mod account;
 mod dial;
 mod driver;
 mod exchange;
+mod far;
 mod home;
 mod lane;
+mod line;
 mod outbox;
 mod pump;
 mod session;
@@ -33,10 +35,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 pub(crate) use accept::Door;
-pub(crate) use account::Loss;
 pub(crate) use driver::Event;
+pub(crate) use far::Far;
 pub(crate) use home::{Flow, Home, Inbound, Upper, Violation};
 pub(crate) use lane::{LONGER, Lane, Put, PutError};
+pub(crate) use line::Line;
 pub(crate) use outbox::{Class, Unsent};
 pub(crate) use session::Session;
 
@@ -75,6 +78,8 @@ pub(crate) struct Link {
     probed: [AtomicBool; state::LANES.len()],
     /// When the last attempt to connect failed, if no session came after it; otherwise 0.
     failed: AtomicU64,
+    /// Somebody wants to know whether the peer can be reached again, though no frame waits.
+    is_wanted: AtomicBool,
     /// The last thing that went wrong, for errors.
     trouble: Mutex<String>,
 }
@@ -98,6 +103,7 @@ impl Link {
             is_draining,
             probed: Default::default(),
             failed: AtomicU64::new(0),
+            is_wanted: AtomicBool::new(false),
             trouble: Mutex::default(),
             home,
         });
@@ -116,7 +122,8 @@ impl Link {
         self.lane(LaneId::Message)
     }
 
-    fn lane(&self, lane: LaneId) -> &Lane {
+    /// Any lane.
+    pub(crate) fn lane(&self, lane: LaneId) -> &Lane {
         &self.lanes[lane.index()]
     }
 
@@ -290,6 +297,16 @@ impl Link {
         let failed = self.failed.load(Ordering::Relaxed);
         let has_just_failed = failed > 0 && now.since(Millis(failed)) < FAILED_MS;
         !self.is_draining() && !has_just_failed
+    }
+
+    /// Whether frames for others may be given to the peer: nothing has gone wrong since it was last
+    /// connected, and it does not drain. If something has, it is tried to connect again.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let has_failed = self.failed.load(Ordering::Relaxed) > 0;
+        if has_failed && !self.is_wanted.swap(true, Ordering::Relaxed) {
+            self.demand.notify_one();
+        }
+        !has_failed && !self.is_draining()
     }
 
     /// A byte came from the peer; `false` if this node was itself stopped for so long that the

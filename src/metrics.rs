@@ -70,6 +70,12 @@ counters! {
     accepted_connections,
     /// Connections and handshakes turned away.
     refused_connections,
+    /// Frames of others that this node, a harbor, has handed on.
+    relayed,
+    /// Messages and requests of others that it has sent back.
+    relayed_bounced,
+    /// Answers and notices of others that it could not hand on.
+    relayed_dropped,
     /// Frames of kinds that this version may skip.
     frames_skipped,
 }

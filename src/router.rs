@@ -40,7 +40,7 @@ impl Denied {
     /// By a lane of the link.
     pub(crate) fn by(link: &Link, error: PutError) -> Self {
         let reason = match error {
-            PutError::Full | PutError::Overflow => Reason::Full,
+            PutError::Full | PutError::Overflow | PutError::Window => Reason::Full,
             PutError::TooLarge => Reason::TooLarge,
             PutError::Closed(reason) => reason,
             PutError::Over => Reason::Unreachable,
@@ -89,27 +89,45 @@ impl Router {
         self.table.load().candidates(node_type, self.zone.as_deref())
     }
 
+    /// Whether frames to this address go over harbors.
+    pub(crate) fn is_beyond(&self, to: LogicalAddr) -> bool {
+        let me = self.home.me;
+        to.group() != me.group() && !(me.is_harbor() && to.is_harbor())
+    }
+
     /// The link on which a frame of this node to `to` goes out; made when used first.
     pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
-        let table = self.table.load();
-        let me = self.home.me;
-        let hop = match table.next_hop(me, to, |_| false) {
-            Ok(Hop::Local) => me,
-            Ok(Hop::Direct(member)) => member.address,
-            Err(NoRoute::NotAMember(_)) => return Err(Denied::new(Reason::NotAMember, "")),
-            // Nobody relays yet: a harbor would send it back.
-            Ok(Hop::Harbor(_)) | Err(_) => {
-                let detail = format!(
-                    "it is in another group than this node, {me}, and this version has no harbors"
-                );
-                return Err(Denied::new(Reason::NoRoute, detail));
-            }
-        };
-        let link = self.link_to(hop).map_err(|reason| Denied::new(reason, "it is this node"))?;
+        self.link_for(self.home.me, to)
+    }
+
+    /// The link on which a frame of this pair goes on from here. Of several harbors the one that
+    /// the pair's hash prefers among those to which the connection is well.
+    pub(crate) fn link_for(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
+        let link = self.next(from, to)?;
         if link.is_draining() {
-            return Err(Denied::new(Reason::Draining, format!("{hop} has said so")));
+            return Err(Denied::new(Reason::Draining, format!("{} has said so", link.peer)));
         }
         Ok(link)
+    }
+
+    /// The same, for what is said also to one that drains.
+    pub(crate) fn next(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
+        let table = self.table.load();
+        let me = self.home.me;
+        let is_down = |harbor| self.existing(harbor).is_some_and(|link| !link.is_trusted());
+        let hop = match table.next_hop(from, to, is_down) {
+            Ok(Hop::Local) => me,
+            Ok(Hop::Direct(member) | Hop::Harbor(member)) => member.address,
+            Err(NoRoute::NotAMember(_)) => return Err(Denied::new(Reason::NotAMember, "")),
+            Err(error @ (NoRoute::NoHarbor(_) | NoRoute::NotOnTheWay { .. })) => {
+                return Err(Denied::new(Reason::NoRoute, error.to_string()));
+            }
+        };
+        self.link_to(hop).map_err(|reason| Denied::new(reason, "it is this node"))
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// The link to a member.

@@ -18,10 +18,10 @@ mod reply;
 
 pub(crate) use extension::{Extension, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, TraceContext};
 pub(crate) use frame::{Frame, FrameError, FrameLimits, decode};
-pub(crate) use header::{FLAG_NO_REPLY, HEADER_LEN, Header, Kind, NO_DEADLINE, queued};
-pub(crate) use notice::{Bounce, Counts, GoAway, Pulse};
-#[cfg(test)]
-use notice::{Down, Receipt};
+pub(crate) use header::{
+    FLAG_NO_REPLY, FLAG_RECEIPT_WANTED, HEADER_LEN, Header, Kind, NO_DEADLINE, queued,
+};
+pub(crate) use notice::{Bounce, Counts, Down, GoAway, Pulse, Receipt};
 pub use reason::Reason;
 pub(crate) use reply::{Failure, Origin, ReplyBody};
 

@@ -248,7 +248,7 @@ impl Answer {
             self.is_given = true;
             if let Err(status) = outcome {
                 self.session.link.home.counters.notifications_failed.add(1);
-                tracing::debug!(peer = %self.session.link.peer, %status, "notification failed");
+                tracing::debug!(peer = %self.session.source(), %status, "notification failed");
             }
             return;
         }
@@ -282,7 +282,8 @@ impl Answer {
 
     async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
-        let lane = self.session.link.rpc();
+        let link = self.session.far.is_some().then(|| self.session.way_back());
+        let lane = link.as_ref().unwrap_or(&self.session.link).rpc();
         let (permit, is_given) = (&mut self.permit, &mut self.is_given);
         // Who drops it while it waits for room has given up waiting.
         *is_given = true;
@@ -306,11 +307,10 @@ impl Answer {
     }
 
     fn frame(&self, class: Class, body_len: usize) -> Put {
-        let link = &self.session.link;
-        let mut header = link.header(Kind::Reply, self.id);
-        header.incarnation = self.session.incarnation;
-        let only_session = Some(self.session.id);
-        Put { class, header, deadline: Millis::NEVER, extension_len: 0, body_len, only_session }
+        let header = self.session.answer(Kind::Reply, self.id);
+        let only_session = self.session.bound();
+        let deadline = self.session.answers_until();
+        Put { class, header, deadline, extension_len: 0, body_len, only_session }
     }
 
     /// Tells the caller that the handler did not run: at once, from the reserve.
@@ -336,7 +336,7 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.session.link.rpc().put(put, |out| {
+        let outcome = self.session.put_back(put, |out| {
             failure.put(out);
             self.permit = None;
         });
@@ -382,12 +382,11 @@ pub(crate) fn refuse_request(
         return bounce(session, subject, reason);
     }
     let put = |class, failure: Failure| {
-        let mut header = session.link.header(Kind::Reply, id);
-        header.incarnation = session.incarnation;
-        let (deadline, extension_len, body_len) = (Millis::NEVER, 0, failure.len());
-        let only_session = Some(session.id);
+        let header = session.answer(Kind::Reply, id);
+        let (deadline, extension_len, body_len) = (session.answers_until(), 0, failure.len());
+        let only_session = session.bound();
         let put = Put { class, header, deadline, extension_len, body_len, only_session };
-        session.link.rpc().put(put, |out| failure.put(out))
+        session.put_back(put, |out| failure.put(out))
     };
     let refusal = Failure::refused(reason);
     // The reserve is for what must be said, and the text need not be.
@@ -435,26 +434,24 @@ pub(crate) fn bounce(
     bounced: Bounced,
     reason: Reason,
 ) -> Result<(), PutError> {
-    let link = &session.link;
     if !session.count_bounced() {
         return Ok(());
     }
     let Bounced { kind, id, subject, seq } = bounced;
-    let body = Bounce { reason, kind, hop: link.home.me, subject, seq, session: session.id };
-    let mut header = link.header(Kind::Bounce, id);
-    header.incarnation = session.incarnation;
+    let counted = session.bound().unwrap_or_default();
+    let body = Bounce { reason, kind, hop: session.link.home.me, subject, seq, session: counted };
+    let header = session.answer(Kind::Bounce, id);
     let mut bytes = Vec::with_capacity(HEADER_LEN);
     body.put(&mut bytes);
     let put = Put {
         class: Class::Control,
         header,
-        deadline: Millis::NEVER,
+        deadline: session.answers_until(),
         extension_len: 0,
         body_len: bytes.len(),
         only_session: None,
     };
-    link.rpc().put(put, |out| out.extend_from_slice(&bytes))?;
-    Ok(())
+    session.put_back(put, |out| out.extend_from_slice(&bytes))
 }
 
 fn failure(status: &Status) -> Failure {

@@ -11,23 +11,8 @@
 //! is known as a bound at once, and exactly when both ends meet again.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use crate::loss::Loss;
 use crate::wire::Counts;
-
-/// How much was lost with a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
-    pub(crate) at_most: u64,
-    /// Known once the ends have compared their counts.
-    pub(crate) exactly: Option<u64>,
-    /// The bound that was told before, which this one takes the place of.
-    pub(crate) instead_of: u64,
-}
-
-impl Loss {
-    const fn bound(at_most: u64) -> Self {
-        Self { at_most, exactly: None, instead_of: 0 }
-    }
-}
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -215,6 +215,7 @@ impl Driver {
         tracing::debug!(peer = %self.link.peer, ?lane, %error, "attempt to connect failed");
         self.link.set_trouble(error.to_string());
         self.link.failed.store(self.now().0.max(1), Ordering::Relaxed);
+        self.link.is_wanted.store(false, Ordering::Relaxed);
         self.machine.on_failed(lane, attempt, tried, jitter);
         self.on_refused(&error)
     }
@@ -323,7 +324,8 @@ impl Driver {
             }
         }
         self.drop_lost_newcomers();
-        let demand = LANES.map(|lane| self.link.lane(lane).has_waiting());
+        let mut demand = LANES.map(|lane| self.link.lane(lane).has_waiting());
+        demand[LaneId::Rpc.index()] |= self.link.is_wanted.load(Ordering::Relaxed);
         let actions = self.machine.on_timer(now, self.signs(), demand);
         self.perform(actions).await;
         self.tell_news(now);

@@ -10,19 +10,20 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Link, Loss, PutError, Session, Unsent};
+use super::{Link, PutError, Session, Unsent};
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis, millis};
 use crate::config::{ClusterKey, Config};
 use crate::handshake;
 use crate::incarnation::Incarnation;
+use crate::loss::Loss;
 use crate::metrics::Counters;
 use crate::name::Names;
-use crate::wire::{Frame, Reason};
+use crate::wire::{Frame, Header, Kind, Reason};
 
 /// How many refused connections may be open to hear why.
 const FAREWELLS_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub(crate) struct Home {
     pub(crate) stop: CancellationToken,
     /// For refused connections that hear why before they are closed.
     pub(super) farewells: Arc<Semaphore>,
+    /// Some source beyond harbors has not been told all that became of its frames.
+    pub(crate) untold: Notify,
     /// The node takes no new connections.
     is_draining: AtomicBool,
     /// Message handlers at work.
@@ -83,6 +86,7 @@ impl Home {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
+            untold: Notify::new(),
             is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),
             has_taken_over: AtomicBool::new(false),
@@ -141,6 +145,11 @@ impl Home {
         drop(local);
         self.incarnation.store(incarnation.bits(), Ordering::Relaxed);
         true
+    }
+
+    /// A header for a frame of this node.
+    pub(crate) fn header(&self, kind: Kind, to: LogicalAddr, id: u64) -> Header {
+        Header::new(kind, self.me, to, id, self.incarnation())
     }
 
     /// What handshakes say of this node.
@@ -226,6 +235,13 @@ pub(crate) trait Upper: Send + Sync {
 
     /// The link to somebody who has proved to be `peer`; `None` if discovery does not have it.
     fn link_to(&self, peer: LogicalAddr) -> Option<Arc<Link>>;
+
+    /// The link on which frames to this address go, which may be beyond harbors; `None` if there
+    /// is none now.
+    fn link_toward(&self, to: LogicalAddr) -> Option<Arc<Link>>;
+
+    /// A session of the link is over: the relayed frames that it carried may be lost.
+    fn on_lane_lost(&self, link: &Arc<Link>, lane: handshake::Lane);
 
     /// The link is closed for good, because its peer is no member any more.
     fn on_closed(&self, link: &Arc<Link>);

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
 
-use super::account::{Account, Loss};
+use super::account::Account;
 use super::home::Home;
-use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent, is_lasting};
+use super::line::Line;
+use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent};
 use super::session::Session;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::incarnation::Incarnation;
-use crate::wire::{Counts, HEADER_LEN, Header, Reason};
+use crate::loss::Loss;
+use crate::wire::{Counts, HEADER_LEN, Header, Kind, Reason};
 
 /// Batches larger than this are not kept once the lane has nothing to write.
 const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
@@ -31,10 +31,8 @@ pub(crate) struct Lane {
     demand: Arc<Notify>,
     /// The peer drains and takes nothing new.
     is_draining: Arc<AtomicBool>,
-    /// Wakes the one who waits for room.
-    room: Notify,
-    /// Those who wait for room stand here, in order.
-    line: tokio::sync::Mutex<()>,
+    /// Those who wait for room.
+    line: Line,
     /// When the writer last moved.
     moved: AtomicU64,
 }
@@ -72,6 +70,8 @@ pub(crate) struct Put {
 pub(crate) enum PutError {
     /// There is no room; with `put`, until the deadline.
     Full,
+    /// Too much is on its way to the destination, which lies beyond harbors.
+    Window,
     /// The frame's session is over.
     Over,
     /// The peer takes no frame as large as this.
@@ -104,8 +104,7 @@ impl Lane {
             work: Notify::new(),
             demand,
             is_draining,
-            room: Notify::new(),
-            line: tokio::sync::Mutex::default(),
+            line: Line::default(),
             moved: AtomicU64::new(0),
         }
     }
@@ -129,7 +128,9 @@ impl Lane {
         let prepared;
         let mut queue = self.queue.lock();
         // Under the lock: the pong that tells the peer that nothing new follows is put here, too.
-        if self.is_draining.load(Ordering::Relaxed) && is_lasting(put.header.kind) {
+        if self.is_draining.load(Ordering::Relaxed)
+            && matches!(put.header.kind, Kind::Message | Kind::Request)
+        {
             return Err(PutError::Closed(Reason::Draining));
         }
         queue.check(&put)?;
@@ -161,24 +162,9 @@ impl Lane {
         &self,
         home: &Home,
         deadline: Millis,
-        mut attempt: impl FnMut() -> Result<T, PutError>,
+        attempt: impl FnMut() -> Result<T, PutError>,
     ) -> Result<T, PutError> {
-        let wait = async {
-            let _first = self.line.lock().await;
-            loop {
-                let room = self.room.notified();
-                match attempt() {
-                    Err(PutError::Full) => room.await,
-                    outcome => return outcome,
-                }
-            }
-        };
-        let timed = {
-            // Whoever waits on no runtime has the timers of the node's.
-            let _entered = Handle::try_current().is_err().then(|| home.runtime.enter());
-            timeout_at(home.clock.instant(deadline), wait)
-        };
-        timed.await.unwrap_or(Err(PutError::Full))
+        self.line.wait(home, deadline, PutError::Full, attempt).await
     }
 
     /// Takes a request back. `true`: it was not sent and will not be.
@@ -281,7 +267,7 @@ impl Lane {
         // Those who wait must hear of it, whatever is still in the queue.
         queue.is_congested = false;
         drop(queue);
-        self.room.notify_one();
+        self.line.wake();
         drained
     }
 
@@ -380,7 +366,7 @@ impl Lane {
         if queue.is_congested && queue.outbox.is_half_empty() {
             queue.is_congested = false;
             drop(queue);
-            self.room.notify_one();
+            self.line.wake();
         }
     }
 }
@@ -389,7 +375,7 @@ impl Queue {
     fn check(&mut self, put: &Put) -> Result<(), PutError> {
         // Replies and signs of life go on until the session ends.
         if let Some(reason) = self.closed
-            && is_lasting(put.header.kind)
+            && put.header.is_lasting()
         {
             return Err(PutError::Closed(reason));
         }

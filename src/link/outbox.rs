@@ -210,7 +210,7 @@ impl Outbox {
         while let Some(len) = queued::len(&batch.buffer, at) {
             if let Some(header) = queued::header(&batch.buffer, at) {
                 if queued::leave(&mut batch.buffer, at, now) {
-                    batch.include(at..at + len, header.is_one_way());
+                    batch.include(at..at + len, header.is_counted());
                 } else {
                     expired.push(unsent(&batch.buffer, at, header));
                 }
@@ -248,7 +248,7 @@ impl Outbox {
     /// Takes back all waiting messages and requests.
     pub(crate) fn drain(&mut self, drained: &mut Vec<Unsent>) {
         self.retain(|buffer, at, header| {
-            let is_lasting = is_lasting(header.kind);
+            let is_lasting = header.is_lasting();
             if is_lasting {
                 drained.push(unsent(buffer, at, header));
             }
@@ -267,7 +267,9 @@ impl Outbox {
         self.session_floor = self.first_waiting();
         self.one_way_taken = 0;
         self.retain(|buffer, at, header| {
-            if matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel) {
+            // What is relayed stays in the name of its source.
+            let is_own = header.hops == 0;
+            if is_own && matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel) {
                 queued::rebrand(buffer, at, incarnation);
             }
             let fits = queued::body_len(buffer, at) <= body_bytes_max;
@@ -303,8 +305,8 @@ impl Outbox {
     pub(crate) fn drop_fleeting(&mut self) -> u64 {
         let mut bounces = 0;
         self.retain(|_, _, header| {
-            bounces += u64::from(header.kind == Kind::Bounce);
-            is_lasting(header.kind)
+            bounces += u64::from(header.kind == Kind::Bounce && !header.is_lasting());
+            header.is_lasting()
         });
         bounces
     }
@@ -393,11 +395,6 @@ impl Run {
             self.head = 0;
         }
     }
-}
-
-/// Whether frames of this kind outlive the session that they were meant for.
-pub(super) const fn is_lasting(kind: Kind) -> bool {
-    matches!(kind, Kind::Message | Kind::Request)
 }
 
 /// How often an outbox that is not being written looks for frames that have expired.

@@ -6,15 +6,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, Link};
+use super::lane::{Put, PutError};
+use super::{Event, Far, Link};
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
 use crate::handshake::{Established, Lane as LaneId};
 use crate::incarnation::Incarnation;
-use crate::wire::Counts;
+use crate::wire::{Counts, Header, Kind};
 
 /// Set in a count that is final.
 const FINAL: u64 = 1 << 63;
 
 /// See the module.
+///
+/// For each source that talks to this node through harbors there is one as well, which goes over
+/// no connection of its own; the frames that come through it are counted in [`Far`].
 pub(crate) struct Session {
     pub(crate) link: Arc<Link>,
     pub(crate) lane: LaneId,
@@ -34,6 +40,8 @@ pub(crate) struct Session {
     pongs: AtomicU64,
     /// Whether the peer certainly knows of the session: a READY can be lost.
     is_known: AtomicBool,
+    /// Of a source beyond harbors.
+    pub(crate) far: Option<Arc<Far>>,
 }
 
 impl Session {
@@ -52,7 +60,70 @@ impl Session {
             pings: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
             is_known: AtomicBool::new(is_known),
+            far: None,
         })
+    }
+
+    /// That of a source beyond harbors, the frames of which come over `carrier` now.
+    pub(crate) fn beyond(far: &Arc<Far>, lane: LaneId, carrier: &Self) -> Arc<Self> {
+        Arc::new(Self {
+            link: Arc::clone(&carrier.link),
+            lane,
+            id: far.incarnation.bits(),
+            incarnation: far.incarnation,
+            frame_bytes_max: carrier.frame_bytes_max,
+            ended: CancellationToken::new(),
+            finishing: CancellationToken::new(),
+            handled: AtomicU64::new(0),
+            bounced: AtomicU64::new(0),
+            is_known: AtomicBool::new(true),
+            pings: AtomicU64::new(0),
+            pongs: AtomicU64::new(0),
+            far: Some(Arc::clone(far)),
+        })
+    }
+
+    /// Whose frames come over it.
+    pub(crate) fn source(&self) -> LogicalAddr {
+        self.far.as_ref().map_or(self.link.peer, |far| far.address)
+    }
+
+    /// The header of a frame that answers one of the session.
+    pub(crate) fn answer(&self, kind: Kind, id: u64) -> Header {
+        Header::new(kind, self.link.home.me, self.source(), id, self.incarnation)
+    }
+
+    /// What an answer is bound to: its session, unless it finds its way without.
+    pub(crate) fn bound(&self) -> Option<u64> {
+        self.far.is_none().then_some(self.id)
+    }
+
+    /// How long an answer may wait for a connection: beyond harbors it outlives sessions.
+    pub(crate) fn answers_until(&self) -> Millis {
+        let home = &self.link.home;
+        let until = || home.clock.now().deadline(home.config.message_timeout);
+        self.far.as_ref().map_or(Millis::NEVER, |_| until())
+    }
+
+    /// The link on which answers go: beyond harbors the best one now.
+    pub(crate) fn way_back(&self) -> Arc<Link> {
+        let way = || self.link.home.upper()?.link_toward(self.source());
+        self.far.as_ref().and_then(|_| way()).unwrap_or_else(|| Arc::clone(&self.link))
+    }
+
+    /// Puts what answers a frame of the session, and cannot wait.
+    ///
+    /// # Errors
+    ///
+    /// When the peer takes nothing. It is not the fault of a source beyond harbors: what has no
+    /// room then is missed by its account.
+    pub(crate) fn put_back(
+        &self,
+        put: Put,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), PutError> {
+        let outcome = self.way_back().rpc().put(put, body);
+        if self.far.is_some() { Ok(()) } else { outcome.map(drop) }
     }
 
     /// Something came from the peer.
@@ -83,6 +154,10 @@ impl Session {
     /// which case it must not.
     #[must_use]
     pub(crate) fn count_handled(&self) -> bool {
+        if self.far.is_some() {
+            self.link.home.counters.handled.add(1);
+            return true;
+        }
         let is_in_time = self.handled.fetch_add(1, Ordering::Relaxed) & FINAL == 0;
         if is_in_time {
             self.link.home.counters.handled.add(1);
@@ -93,11 +168,20 @@ impl Session {
     /// Counts a one-way frame that is sent back; `false` if the session is over.
     #[must_use]
     pub(crate) fn count_bounced(&self) -> bool {
+        if let Some(far) = &self.far {
+            let home = &self.link.home;
+            far.arrivals(self.lane).bounce(home.clock.now());
+            home.untold.notify_one();
+            return true;
+        }
         self.bounced.fetch_add(1, Ordering::Relaxed) & FINAL == 0
     }
 
     /// Closes the connection of a peer that does not take what cannot wait.
     pub(crate) async fn give_up(&self) {
+        if self.far.is_some() {
+            return;
+        }
         let cause = "the peer does not take what is sent to it".to_owned();
         self.link.tell(Event::Ended { lane: self.lane, session: self.id, cause }).await;
     }
@@ -120,7 +204,7 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("peer", &self.link.peer)
+            .field("source", &self.source())
             .field("lane", &self.lane)
             .field("id", &self.id)
             .finish_non_exhaustive()

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use crate::addr::LogicalAddr;
 use crate::context::Context;
 use crate::error::{SendError, Undeliverable};
-use crate::link::{Class, Home, Link, Loss, Put, PutError, Unsent};
+use crate::handshake::Lane;
+use crate::link::{Class, Home, Link, Put, PutError, Unsent};
+use crate::loss::Loss;
 use crate::name::{Message, MessageId};
+use crate::pairs::{Pairs, Way};
 use crate::router::{Denied, Router};
 use crate::routing::Target;
 use crate::wire::{Bounce, Header, Kind, Reason};
@@ -18,6 +21,7 @@ use crate::wire::{Bounce, Header, Kind, Reason};
 pub(crate) struct Sender {
     pub(crate) home: Arc<Home>,
     pub(crate) router: Arc<Router>,
+    pub(crate) pairs: Arc<Pairs>,
 }
 
 /// Which message it is.
@@ -78,9 +82,9 @@ impl Body for Raw<'_> {
     }
 }
 
-/// A message that has its link.
+/// A message that has its way.
 pub(crate) struct Outbound<'a, B: ?Sized> {
-    link: Arc<Link>,
+    way: Way,
     put: Put,
     body: &'a B,
 }
@@ -99,9 +103,11 @@ impl Sender {
         // One who sends and sends must not keep those away who wait in line.
         tokio::task::consume_budget().await;
         let mut outcome = outbound.put();
-        if outcome == Err(PutError::Full) {
-            let (lane, deadline) = (outbound.link.message(), outbound.put.deadline);
-            outcome = lane.in_line(&self.home, deadline, || outbound.put()).await;
+        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
+            let deadline = outbound.put.deadline;
+            let attempt = || outbound.put();
+            outcome =
+                outbound.way.in_line(&self.home, Lane::Message, deadline, full, attempt).await;
         }
         self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
     }
@@ -144,12 +150,11 @@ impl Sender {
             let detail = format!("it has {len} bytes; a frame takes {limit}");
             return Err(Denied::new(Reason::TooLarge, detail));
         }
-        let link = self.router.link(to)?;
+        let way = self.pairs.way(to, Lane::Message)?;
         if let Some(name) = subject.name {
             self.home.names.remember(subject.id.get(), name);
         }
-        let mut header = link.header(Kind::Message, subject.id.get());
-        header.to = to;
+        let header = self.home.header(Kind::Message, to, subject.id.get());
         let put = Put {
             class: Class::Data,
             header,
@@ -158,7 +163,7 @@ impl Sender {
             body_len: len,
             only_session: None,
         };
-        Ok(Outbound { link, put, body })
+        Ok(Outbound { way, put, body })
     }
 
     fn conclude(
@@ -166,7 +171,7 @@ impl Sender {
         outbound: &Outbound<'_, impl Body + ?Sized>,
         outcome: Result<u64, PutError>,
     ) -> Result<(), Denied> {
-        outcome.map_err(|error| Denied::by(&outbound.link, error))?;
+        outcome.map_err(|error| outbound.way.denied(error))?;
         self.home.counters.accepted.add(1);
         Ok(())
     }
@@ -174,7 +179,7 @@ impl Sender {
 
 impl<B: Body + ?Sized> Outbound<'_, B> {
     fn put(&self) -> Result<u64, PutError> {
-        self.link.message().put(self.put, |out| self.body.put(out))
+        self.way.put(Lane::Message, self.put, |out| self.body.put(out))
     }
 }
 

@@ -26,14 +26,18 @@ use crate::addr::LogicalAddr;
 use crate::config::{ClusterKey, Config};
 use crate::context::Context;
 use crate::discovery::{Discovery, InProcess, Member};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Fars};
 use crate::error::{Status, Undeliverable};
 use crate::incarnation::Incarnation;
 use crate::layer::{Layer, Layers};
 use crate::link::{Door, Home, Upper};
-use crate::messaging::{Handlers, Notices, Sender, Shared, bytes_handler, typed_handler};
+use crate::messaging::{
+    FarMessages, Handlers, Notices, Sender, Shared, bytes_handler, typed_handler,
+};
 use crate::name::{Message, MessageId, Method};
 use crate::net;
+use crate::pairs::{Pairs, Receipts};
+use crate::relay::Relay;
 use crate::router::Router;
 use crate::rpc::{Caller, Limit, Methods, Pending, Server, erase};
 
@@ -409,11 +413,14 @@ impl Builder {
     ) -> Node {
         let router = Arc::new(Router::new(Arc::clone(&home), self.zone()));
         router.set_table(table);
-        let pending = Pending::new();
-        let layers = self.layers_outgoing.into();
-        let caller =
-            Caller { home: Arc::clone(&home), router: Arc::clone(&router), pending, layers };
-        let caller = Arc::new(caller);
+        let pairs = Arc::new(Pairs::new(Arc::clone(&home), Arc::clone(&router)));
+        let caller = Arc::new(Caller {
+            home: Arc::clone(&home),
+            router: Arc::clone(&router),
+            pairs: Arc::clone(&pairs),
+            pending: Pending::new(),
+            layers: self.layers_outgoing.into(),
+        });
         let layers: Layers = self.layers.into();
         let server = Arc::new(Server::new(self.methods, Arc::clone(&layers)));
         let messages = Shared::new(self.messages, layers);
@@ -422,10 +429,19 @@ impl Builder {
         let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
             let node: Weak<dyn Any + Send + Sync> = inner.clone();
             let superseded = inner.clone();
-            let dispatch = Arc::new(Dispatch {
+            let receipts =
+                Arc::new(Receipts { home: Arc::clone(&home), router: Arc::clone(&router) });
+            let beyond =
+                FarMessages { shared: Arc::clone(&messages), receipts, node: node.clone() };
+            let relay = || Relay::new(Arc::clone(&home), Arc::clone(&router));
+            let dispatch = Arc::new_cyclic(|this| Dispatch {
+                this: this.clone(),
                 home: Arc::clone(&home),
                 router: Arc::clone(&router),
                 caller: Arc::clone(&caller),
+                pairs: Arc::clone(&pairs),
+                fars: Fars::new(Arc::clone(&home), beyond),
+                relay: home.me.is_harbor().then(relay),
                 server,
                 messages,
                 notices,
@@ -438,7 +454,7 @@ impl Builder {
             let upper: Arc<dyn Upper> = Arc::<Dispatch>::clone(&dispatch);
             home.hand_over(Arc::downgrade(&upper));
             Inner {
-                sender: Sender { home: Arc::clone(&home), router: Arc::clone(&router) },
+                sender: Sender { home: Arc::clone(&home), router: Arc::clone(&router), pairs },
                 home,
                 router,
                 caller,
@@ -465,6 +481,10 @@ fn run(node: &Node, listener: TcpListener, membership: Membership) {
     let (stop, caller, clock) = (home.stop.clone(), Arc::clone(&inner.caller), home.clock);
     home.tasks.spawn(async move {
         stop.run_until_cancelled(caller.pending.watch_deadlines(clock)).await;
+    });
+    let (stop, dispatch) = (home.stop.clone(), Arc::clone(&inner.dispatch));
+    home.tasks.spawn(async move {
+        stop.run_until_cancelled(dispatch.keep_accounts()).await;
     });
     home.tasks.spawn(membership.follow(Arc::clone(inner)));
     home.tasks.spawn(membership::keep_announcing(Arc::clone(inner)));

@@ -183,7 +183,8 @@ async fn finish_lanes(inner: &Inner, lane: Lane) {
 
 fn is_idle(inner: &Inner) -> bool {
     let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.handling() > 0;
-    !is_handling && inner.router.links().iter().all(|link| link.is_flushed())
+    let is_written = inner.router.links().iter().all(|link| link.is_flushed());
+    !is_handling && is_written && inner.sender.pairs.is_settled()
 }
 
 fn report(inner: &Inner) -> Report {

@@ -13,7 +13,6 @@ use crate::link::PutError;
 use crate::name::Method;
 use crate::router::Denied;
 use crate::routing::Target;
-use crate::wire::Reason;
 
 /// The future of a [`super::Request`].
 #[must_use = "futures do nothing unless polled"]
@@ -103,17 +102,16 @@ where
         let prepared = caller
             .prepare(to, (&method).into(), message.encoded_len(), options, timeout)
             .map_err(not_sent)?;
-        match caller.put(&prepared, &message, true) {
-            Ok(Some(ticket)) => Ok(Begun::Waiting(ticket)),
-            Ok(None) => Err(not_sent(Denied::new(Reason::Full, ""))),
+        match caller.put(&prepared, &message) {
+            Ok(ticket) => Ok(Begun::Waiting(ticket)),
             Err(PutError::Full) => {
                 let caller = Arc::clone(caller);
                 Ok(Begun::Line(Box::pin(async move {
                     let lane = prepared.link.rpc();
-                    let attempt = || caller.put(&prepared, &message, true);
+                    let attempt = || caller.put(&prepared, &message);
                     let outcome = lane.in_line(&caller.home, prepared.deadline, attempt).await;
                     let failed = |error| not_sent(caller.denied(&prepared.link, error));
-                    outcome.map_err(failed)?.ok_or_else(|| not_sent(Denied::new(Reason::Full, "")))
+                    outcome.map_err(failed)
                 })))
             }
             Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),

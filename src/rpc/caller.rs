@@ -12,9 +12,11 @@ use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::context::Context;
 use crate::error::{CallError, Code, Doubt, SendError, Status};
+use crate::handshake::Lane;
 use crate::layer::Layers;
 use crate::link::{Class, Home, Link, Put, PutError};
 use crate::name::Method;
+use crate::pairs::Pairs;
 use crate::router::{Denied, Router};
 use crate::routing::Target;
 use crate::wire::{
@@ -32,6 +34,7 @@ const BUSY: PutError = PutError::Closed(Reason::Busy);
 pub(crate) struct Caller {
     pub(crate) home: Arc<Home>,
     pub(crate) router: Arc<Router>,
+    pub(crate) pairs: Arc<Pairs>,
     pub(crate) pending: Pending,
     pub(crate) layers: Layers,
 }
@@ -103,6 +106,16 @@ impl<Q, R> From<&Method<Q, R>> for Name {
     }
 }
 
+impl Prepared {
+    /// Writes extension and body.
+    fn encode(&self, message: &impl prost::Message, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.extension);
+        out.extend_from_slice(&self.method.id.to_be_bytes());
+        // Fails only without room, and a Vec grows.
+        message.encode(out).ok();
+    }
+}
+
 impl Caller {
     pub(super) fn prepare(
         &self,
@@ -150,48 +163,43 @@ impl Caller {
         Ok(bytes)
     }
 
-    /// Puts a request; with a `Ticket` if it wants a reply.
+    /// Puts the request of a call.
     pub(super) fn put(
         self: &Arc<Self>,
         prepared: &Prepared,
         message: &impl prost::Message,
-        wants_reply: bool,
-    ) -> Result<Option<Ticket>, PutError> {
-        let Prepared { link, to, deadline, extension, method } = prepared;
-        let mut header = link.header(Kind::Request, 0);
-        header.to = *to;
-        if !wants_reply {
-            header.flags = FLAG_NO_REPLY;
-        }
-        let (extension_len, body_len) = (extension.len(), METHOD_LEN + message.encoded_len());
-        let (class, only_session, deadline) = (Class::Data, None, *deadline);
-        let put = Put { class, header, deadline, extension_len, body_len, only_session };
+    ) -> Result<Ticket, PutError> {
+        let Prepared { link, to, deadline, method, .. } = prepared;
         let enter = |position| {
-            if !wants_reply {
-                return Ok((0, None));
-            }
             if link.calls.load(Ordering::Relaxed) >= self.home.config.calls_max {
                 return Err(BUSY);
             }
-            let entry = Entry { to: *to, hop: link.peer, position, deadline };
+            let entry = Entry { to: *to, hop: link.peer, position, deadline: *deadline };
             let id = self.pending.enter(entry).ok_or(BUSY)?;
             link.calls.fetch_add(1, Ordering::Relaxed);
             let (caller, link, to) = (Arc::clone(self), Arc::clone(link), *to);
             let method = method.text;
             let ticket = Ticket { caller, link, to, method, id, position: None, is_over: false };
-            Ok((id, Some((ticket, position))))
+            Ok((id, (ticket, position)))
         };
-        let encode = |out: &mut Vec<u8>| {
-            out.extend_from_slice(extension);
-            out.extend_from_slice(&method.id.to_be_bytes());
-            // Fails only without room, and a Vec grows.
-            message.encode(out).ok();
-        };
-        let entered = link.rpc().put_prepared(put, enter, encode)?;
-        Ok(entered.map(|(mut ticket, position)| {
-            ticket.position = Some(position);
-            ticket
-        }))
+        let put = self.frame(prepared, message, 0);
+        let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
+        let (mut ticket, position) = link.rpc().put_prepared(put, enter, encode)?;
+        ticket.position = Some(position);
+        Ok(ticket)
+    }
+
+    fn frame(&self, prepared: &Prepared, message: &impl prost::Message, flags: u8) -> Put {
+        let mut header = self.home.header(Kind::Request, prepared.to, 0);
+        header.flags = flags;
+        Put {
+            class: Class::Data,
+            header,
+            deadline: prepared.deadline,
+            extension_len: prepared.extension.len(),
+            body_len: METHOD_LEN + message.encoded_len(),
+            only_session: None,
+        }
     }
 
     pub(super) async fn notify(
@@ -214,18 +222,19 @@ impl Caller {
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
-        let mut outcome = self.put(&prepared, message, false);
-        if matches!(outcome, Err(PutError::Full)) {
-            let attempt = || self.put(&prepared, message, false);
-            let lane = prepared.link.rpc();
-            outcome = lane.in_line(&self.home, prepared.deadline, attempt).await;
+        let way = self.pairs.way(to, Lane::Rpc).map_err(refuse)?;
+        let frame = self.frame(&prepared, message, FLAG_NO_REPLY);
+        let put = || way.put(Lane::Rpc, frame, |out| prepared.encode(message, out));
+        let mut outcome = put();
+        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
+            outcome = way.in_line(&self.home, Lane::Rpc, prepared.deadline, full, put).await;
         }
         match outcome {
             Ok(_) => {
                 self.home.counters.accepted.add(1);
                 Ok(())
             }
-            Err(error) => Err(refuse(self.denied(&prepared.link, error))),
+            Err(error) => Err(refuse(way.denied(error))),
         }
     }
 

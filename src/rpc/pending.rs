@@ -170,6 +170,33 @@ impl Pending {
         true
     }
 
+    /// Ends a call that was sent back by somebody on its way; believed only from the peer to which
+    /// it was given.
+    pub(crate) fn refuse(
+        &self,
+        id: u64,
+        from: LogicalAddr,
+        told_by: LogicalAddr,
+        outcome: Outcome,
+    ) -> bool {
+        let is_its_way = {
+            let mut shard = self.shard_of(id).lock();
+            shard.place(id).is_some_and(
+                |place| matches!(&place.state, State::Waiting(waiting) if waiting.hop == told_by),
+            )
+        };
+        is_its_way && self.complete(id, from, outcome)
+    }
+
+    /// A harbor behind `hop` has lost the way to `to`.
+    pub(crate) fn cut_beyond(&self, hop: LogicalAddr, to: LogicalAddr) {
+        let mut shard = self.shard(hop.bits() as usize % SHARDS).lock();
+        let wakers =
+            shard.end(|waiting| (waiting.hop == hop && waiting.to == to).then_some(Outcome::Cut));
+        drop(shard);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// The rpc lane to `hop` has lost all that it had sent, which is what lay below `below`.
     pub(crate) fn cut(&self, hop: LogicalAddr, below: u64) {
         let mut shard = self.shard(hop.bits() as usize % SHARDS).lock();

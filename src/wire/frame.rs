@@ -14,6 +14,13 @@ pub(crate) struct Frame {
     pub(crate) body: Bytes,
 }
 
+impl Frame {
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> usize {
+        HEADER_LEN + self.extension.len() + self.body.len()
+    }
+}
+
 /// What a lane accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameLimits {

@@ -31,6 +31,9 @@ pub(crate) const EXTENSION_BYTES_MAX: usize = 16 << 10;
 pub(crate) const NO_DEADLINE: u32 = u32::MAX;
 /// Flag of a request that wants no reply.
 pub(crate) const FLAG_NO_REPLY: u8 = 1;
+/// Flag of a relayed message whose sender wants a receipt for it at once, and of a receipt that
+/// asks for one.
+pub(crate) const FLAG_RECEIPT_WANTED: u8 = 1 << 1;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,27 @@ impl Header {
             Kind::Request => self.flags & FLAG_NO_REPLY != 0,
             _ => false,
         }
+    }
+
+    /// Whether the frame counts in the account of its session: those that are relayed count in
+    /// that of their pair, and have a number.
+    pub(crate) const fn is_counted(&self) -> bool {
+        self.is_one_way() && self.seq == 0
+    }
+
+    /// Whether the frame outlives the session that it was meant for: messages and requests do, and
+    /// answers between groups, which any session may carry.
+    pub(crate) const fn is_lasting(&self) -> bool {
+        match self.kind {
+            Kind::Message | Kind::Request => true,
+            Kind::Reply | Kind::Bounce | Kind::Receipt | Kind::Down => self.is_between_groups(),
+            _ => false,
+        }
+    }
+
+    /// Whether source and destination are in different groups.
+    pub(crate) const fn is_between_groups(&self) -> bool {
+        self.from.group() != self.to.group()
     }
 
     /// Writes the header with room for the lengths; [`Header::seal`] fills them in.

@@ -106,65 +106,78 @@ impl Bounce {
     }
 }
 
-/// Body of a receipt: what arrived of a pair's relayed messages.
+/// Body of a receipt: what became of the numbered frames of a pair on one lane, since the source's
+/// incarnation began.
 ///
-/// `incarnation u64, up to u32, missing u32`.
+/// `incarnation u64, up to u32, missing u32, bounced u32, lane u8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
     /// The receiver's own.
     pub(crate) incarnation: Incarnation,
-    /// The highest sequence number received.
+    /// The highest sequence number handled or sent back.
     pub(crate) up_to: u32,
-    /// How many below it never arrived.
+    /// How many up to it never arrived; modulo 2³².
     pub(crate) missing: u32,
+    /// How many of those that arrived were sent back; modulo 2³².
+    pub(crate) bounced: u32,
+    /// The byte of the lane.
+    pub(crate) lane: u8,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for relays"))]
 impl Receipt {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u64(self.incarnation.bits());
         out.put_u32(self.up_to);
         out.put_u32(self.missing);
+        out.put_u32(self.bounced);
+        out.put_u8(self.lane);
     }
 
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let (incarnation, rest) = number(body)?;
         let (&up_to, rest) = rest.split_first_chunk()?;
-        let (&missing, _) = rest.split_first_chunk()?;
+        let (&missing, rest) = rest.split_first_chunk()?;
+        let (&bounced, rest) = rest.split_first_chunk()?;
+        let &lane = rest.first()?;
         Some(Self {
             incarnation: Incarnation::from_bits(incarnation),
             up_to: u32::from_be_bytes(up_to),
             missing: u32::from_be_bytes(missing),
+            bounced: u32::from_be_bytes(bounced),
+            lane,
         })
     }
 }
 
-/// Body of a down notice: whom a relay can no longer reach.
+/// Body of a down notice: whom a relay can no longer reach the way it did.
 ///
-/// `address u32, incarnation u64, hop u32`.
+/// `address u32, incarnation u64, hop u32, lane u8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Down {
-    /// The destination or harbor lost.
+    /// The destination to which the addressee's frames went over the link that was lost.
     pub(crate) address: LogicalAddr,
-    /// Its incarnation.
+    /// Its incarnation; 0 if the relay had no session with it.
     pub(crate) incarnation: Incarnation,
     /// Who says so.
     pub(crate) hop: LogicalAddr,
+    /// The byte of the lane that was lost; with the rpc lane go all.
+    pub(crate) lane: u8,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for relays"))]
 impl Down {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32(self.address.bits());
         out.put_u64(self.incarnation.bits());
         out.put_u32(self.hop.bits());
+        out.put_u8(self.lane);
     }
 
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let (address, rest) = addr(body)?;
         let (incarnation, rest) = number(rest)?;
-        let (hop, _) = addr(rest)?;
-        Some(Self { address, incarnation: Incarnation::from_bits(incarnation), hop })
+        let (hop, rest) = addr(rest)?;
+        let &lane = rest.first()?;
+        Some(Self { address, incarnation: Incarnation::from_bits(incarnation), hop, lane })
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::select;
 
 use super::{Driver, Event, FAREWELL};
 use crate::handshake::{Established, Lane as LaneId};
-use crate::link::Loss;
 use crate::link::home::Upper;
 use crate::link::outbox::Batch;
 use crate::link::pump::{self, PumpError};
 use crate::link::session::Session;
 use crate::link::state::{Cause, LANES};
+use crate::loss::Loss;
 use crate::wire::{GoAway, Reason};
 
 impl Driver {
@@ -53,6 +53,7 @@ impl Driver {
         let (lane, now) = (established.lane, self.now());
         let session = Session::new(Arc::clone(&self.link), established, is_known);
         self.link.failed.store(0, Ordering::Relaxed);
+        self.link.is_wanted.store(false, Ordering::Relaxed);
         self.link.heard.store(now.0, Ordering::Relaxed);
         self.link.awake.store(now.0, Ordering::Relaxed);
         let inbound = upper.inbound(Arc::clone(&session));
@@ -100,6 +101,11 @@ impl Driver {
         }
         let Some(upper) = self.upper() else { return };
         self.report(&upper, loss);
+        let is_bad = matches!(cause, Cause::Closed | Cause::Silent | Cause::Stalled);
+        if lane == LaneId::Rpc && is_bad {
+            self.link.failed.store(self.now().0.max(1), Ordering::Relaxed);
+        }
+        upper.on_lane_lost(&self.link, lane);
         if lane == LaneId::Rpc {
             // Whoever answers next has not said that it drains.
             self.link.is_draining.store(false, Ordering::Relaxed);

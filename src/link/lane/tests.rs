@@ -2,7 +2,7 @@ use super::*;
 
 fn request(class: Class, body_len: usize) -> Put {
     let (from, to) = ("1.1.1".parse().unwrap(), "1.1.2".parse().unwrap());
-    let header = Header::new(crate::wire::Kind::Request, from, to, 1, Incarnation::from_bits(1));
+    let header = Header::new(Kind::Request, from, to, 1, Incarnation::from_bits(1));
     let (deadline, extension_len, only_session) = (Millis(5_000), 0, None);
     Put { class, header, deadline, extension_len, body_len, only_session }
 }

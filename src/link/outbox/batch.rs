@@ -92,7 +92,7 @@ impl Batch {
             if self.ranges.front().is_some_and(|range| range.contains(&at)) {
                 queued::stay(&mut self.buffer, at, self.taken_at);
                 let header = queued::header(&self.buffer, at);
-                one_way += u64::from(header.is_some_and(|header| header.is_one_way()));
+                one_way += u64::from(header.is_some_and(|header| header.is_counted()));
             } else {
                 queued::void(&mut self.buffer, at);
             }

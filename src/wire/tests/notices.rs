@@ -44,14 +44,26 @@ proptest! {
     }
 
     #[test]
-    fn a_receipt_is_read_as_it_was_written(incarnation: u64, up_to: u32, missing: u32) {
-        let receipt = Receipt { incarnation: Incarnation::from_bits(incarnation), up_to, missing };
+    fn a_receipt_is_read_as_it_was_written(
+        incarnation: u64,
+        up_to: u32,
+        missing: u32,
+        bounced: u32,
+        lane: u8,
+    ) {
+        let incarnation = Incarnation::from_bits(incarnation);
+        let receipt = Receipt { incarnation, up_to, missing, bounced, lane };
         check(&written(|out| receipt.put(out)), &receipt, Receipt::read);
     }
 
     #[test]
-    fn a_down_is_read_as_it_was_written(address in addrs(), incarnation: u64, hop in addrs()) {
-        let down = Down { address, incarnation: Incarnation::from_bits(incarnation), hop };
+    fn a_down_is_read_as_it_was_written(
+        address in addrs(),
+        incarnation: u64,
+        hop in addrs(),
+        lane: u8,
+    ) {
+        let down = Down { address, incarnation: Incarnation::from_bits(incarnation), hop, lane };
         check(&written(|out| down.put(out)), &down, Down::read);
     }
 

@@ -259,8 +259,10 @@ fn name_of(reason: Reason) -> &'static str {
 fn notices() -> Vec<(&'static str, Expected)> {
     let both = Expected::Both;
     let joined = JOINED.get();
-    let receipt = Receipt { incarnation: INCARNATION_B, up_to: 41, missing: 2 };
-    let lost = Down { address: addr("1.7.42"), incarnation: INCARNATION_B, hop: addr("1.255.1") };
+    let receipt =
+        Receipt { incarnation: INCARNATION_B, up_to: 41, missing: 2, bounced: 3, lane: 1 };
+    let lost =
+        Down { address: addr("1.7.42"), incarnation: INCARNATION_B, hop: addr("1.255.1"), lane: 0 };
     let lanes = vec![
         (0, Counts { session: 0x77, handled: 0, bounced: 0 }),
         (1, Counts { session: 0x78, handled: 10, bounced: 2 }),
@@ -278,10 +280,7 @@ fn notices() -> Vec<(&'static str, Expected)> {
             both(bounce(Reason::Hops, Kind::Message, "1.255.1", joined, 0xffff_fffe))
         }),
         ("receipt", both(Whole::answer(Kind::Receipt, 0, Body::Receipt(receipt)))),
-        ("down", {
-            let down = Whole::answer(Kind::Down, 0, Body::Down(lost));
-            both(down.with(|header| header.from = addr("1.255.1")))
-        }),
+        ("down", { both(Whole::answer(Kind::Down, 0, Body::Down(lost))) }),
         ("ping", both(Whole::new(Kind::Ping, 0, Body::Pulse(Pulse::default())))),
         ("pong", {
             let pong = Whole::answer(Kind::Pong, 0, Body::Pulse(Pulse { lanes }));

@@ -1,0 +1,179 @@
+//! Sources beyond harbors: what has come from each, and what it is told of that.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
+use crate::context::{Bounced, Source, bounce};
+use crate::handshake::Lane;
+use crate::link::{Far, Home, Session};
+use crate::messaging::{FarMessages, Inbox};
+use crate::pair::RECEIPT_MS;
+use crate::wire::{Frame, Header, Reason};
+
+/// All sources beyond harbors.
+pub(crate) struct Fars {
+    home: Arc<Home>,
+    messages: FarMessages,
+    sources: Mutex<HashMap<LogicalAddr, Arc<FarSource>>>,
+}
+
+/// One run of one of them.
+#[derive(Debug)]
+pub(crate) struct FarSource {
+    pub(crate) far: Arc<Far>,
+    pub(crate) source: Arc<Source>,
+    /// Over these its frames come, whichever harbor brings them.
+    pub(crate) rpc: Arc<Session>,
+    pub(crate) message: Arc<Session>,
+    pub(crate) inbox: Inbox,
+    used: Mutex<Millis>,
+}
+
+impl Fars {
+    pub(crate) fn new(home: Arc<Home>, messages: FarMessages) -> Self {
+        Self { home, messages, sources: Mutex::default() }
+    }
+
+    /// The source of this frame; `None` if it is an earlier run than the one known, or one too many.
+    pub(super) fn get(
+        &self,
+        carrier: &Session,
+        header: &Header,
+        source: impl FnOnce() -> Arc<Source>,
+    ) -> Option<Arc<FarSource>> {
+        let now = self.home.clock.now();
+        let mut sources = self.sources.lock();
+        if let Some(known) = sources.get(&header.from) {
+            if known.far.incarnation == header.incarnation {
+                *known.used.lock() = now;
+                return Some(Arc::clone(known));
+            }
+            if known.far.incarnation > header.incarnation {
+                self.home.counters.frames_skipped.add(1);
+                return None;
+            }
+            // Nobody waits for what the run before has asked.
+            known.source.cancel_session(known.far.incarnation.bits());
+        }
+        let max = self.home.config.pairs_max;
+        if sources.len() >= max && !sources.contains_key(&header.from) {
+            forget_idle(&mut sources, max / 8);
+        }
+        if sources.len() >= max {
+            self.home.counters.frames_skipped.add(1);
+            return None;
+        }
+        let far = Arc::new(Far::new(header.from, header.incarnation));
+        let entered = Arc::new(FarSource {
+            source: source(),
+            rpc: Session::beyond(&far, Lane::Rpc, carrier),
+            message: Session::beyond(&far, Lane::Message, carrier),
+            inbox: Inbox::default(),
+            used: Mutex::new(now),
+            far,
+        });
+        sources.insert(header.from, Arc::clone(&entered));
+        Some(entered)
+    }
+
+    /// The caller has given up.
+    pub(super) fn cancel(&self, header: &Header) {
+        let known = self.sources.lock().get(&header.from).cloned();
+        if let Some(known) = known {
+            known.source.cancel(header.incarnation.bits(), header.id);
+        }
+    }
+
+    /// A message has come.
+    pub(super) fn on_message(&self, source: &Arc<FarSource>, frame: Frame, now: Millis) {
+        let Header { kind, id, seq, .. } = frame.header;
+        let bounced = Bounced { kind, id, subject: id, seq };
+        if !source.far.arrivals(Lane::Message).arrive(seq) {
+            self.overtaken(&source.message, bounced);
+            return;
+        }
+        let len = frame.len();
+        let FarSource { inbox, message, source: permits, .. } = &**source;
+        if self.messages.take(inbox, message, permits, frame, now).is_err() {
+            self.send_back(&source.message, bounced, Reason::Busy);
+            self.settle(source, Lane::Message, seq, len);
+        }
+    }
+
+    /// A one-way frame came behind a later one.
+    pub(super) fn overtaken(&self, session: &Arc<Session>, bounced: Bounced) {
+        if let Some(far) = &session.far {
+            far.arrivals(session.lane).overtake(self.home.clock.now());
+        }
+        self.send_back(session, bounced, Reason::Overtaken);
+    }
+
+    fn send_back(&self, session: &Arc<Session>, bounced: Bounced, reason: Reason) {
+        // What finds no room its account misses.
+        bounce(session, bounced, reason).ok();
+    }
+
+    /// A one-way frame was handled or sent back.
+    pub(super) fn settle(&self, source: &FarSource, lane: Lane, seq: u32, bytes: usize) {
+        self.messages.receipts.settle(&source.far, lane, seq, bytes, false);
+    }
+
+    /// A source asks how far its frames are, and wants those up to `close` to be late from now on.
+    pub(super) fn on_ask(&self, source: &FarSource, lane: Lane, close: u32) {
+        if close != 0 {
+            let mut arrivals = source.far.arrivals(lane);
+            arrivals.forbid(close);
+            if lane != Lane::Message || source.inbox.is_empty() {
+                arrivals.close();
+            }
+        }
+        self.messages.receipts.tell(&source.far, lane);
+    }
+
+    /// Tells sources what they were not told for a while, until dropped.
+    pub(super) async fn keep_telling(&self) {
+        loop {
+            self.home.untold.notified().await;
+            sleep(Duration::from_millis(RECEIPT_MS)).await;
+            let sources: Vec<_> = self.sources.lock().values().cloned().collect();
+            for source in sources {
+                for lane in [Lane::Rpc, Lane::Message] {
+                    if source.far.arrivals(lane).is_untold() {
+                        self.messages.receipts.tell(&source.far, lane);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn requests_in_flight(&self) -> usize {
+        self.sources.lock().values().map(|source| source.source.in_flight()).sum()
+    }
+}
+
+/// Forgets those that have not been heard for longest, if nothing of theirs is at work.
+fn forget_idle(sources: &mut HashMap<LogicalAddr, Arc<FarSource>>, count: usize) {
+    let is_idle = |source: &Arc<FarSource>| source.inbox.is_empty() && !source.source.is_busy();
+    let mut idle: Vec<_> = sources
+        .iter()
+        .filter(|(_, source)| is_idle(source))
+        .map(|(address, source)| (*source.used.lock(), *address))
+        .collect();
+    idle.sort_unstable();
+    for (_, address) in idle.into_iter().take(count.max(1)) {
+        sources.remove(&address);
+    }
+}
+
+impl fmt::Debug for Fars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fars").field("len", &self.sources.lock().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,318 @@
+//! The frames of one session, on each lane.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::Dispatch;
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
+use crate::context::{Bounced, bounce};
+use crate::handshake::Lane;
+use crate::link::{Flow, Home, Inbound, Session, Violation};
+use crate::messaging::Messages;
+use crate::rpc::{Outcome, Requests};
+use crate::wire::{
+    Bounce, Down, FLAG_RECEIPT_WANTED, Frame, GoAway, Header, Kind, Pulse, Reason, Receipt,
+};
+
+/// Frames on the rpc lane. Nothing here waits.
+pub(super) struct RpcLane {
+    pub(super) dispatch: Arc<Dispatch>,
+    pub(super) session: Arc<Session>,
+    pub(super) requests: Requests,
+    /// Of sources beyond harbors.
+    pub(super) beyond: HashMap<LogicalAddr, Requests>,
+}
+
+impl Inbound for RpcLane {
+    fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
+        let header = frame.header;
+        check_from(&self.session, &header)?;
+        if is_in_transit(&self.session, &header) {
+            return self.dispatch.pass_on(&self.session, frame, now);
+        }
+        let is_from_beyond = header.from != self.session.link.peer;
+        match header.kind {
+            Kind::Request if is_from_beyond && header.to == self.dispatch.home.me => {
+                self.on_request_from_beyond(frame, now);
+            }
+            Kind::Request => match misdirected(&self.session, &header) {
+                None => self.requests.on_request(frame, now)?,
+                Some(reason) => {
+                    let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
+                    self.requests.refuse(&header, method, reason.into())?;
+                }
+            },
+            Kind::Reply => {
+                let outcome = Outcome::Reply(frame.body);
+                self.complete(&header, outcome);
+            }
+            Kind::Cancel if is_from_beyond => self.dispatch.fars.cancel(&header),
+            Kind::Cancel if misdirected(&self.session, &header).is_none() => {
+                self.requests.source.cancel(self.session.id, header.id);
+            }
+            Kind::Cancel => {}
+            Kind::Bounce => self.on_bounce(&header, &frame.body)?,
+            Kind::Receipt => self.on_receipt(&header, &frame.body)?,
+            Kind::Down => self.on_down(&header, &frame.body)?,
+            Kind::Message => {
+                return Err(Violation("a message came on the rpc lane".to_owned()));
+            }
+            _ => on_link_frame(&self.session, &frame)?,
+        }
+        Ok(Flow::Next)
+    }
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn on_end(self: Box<Self>) {
+        self.requests.source.cancel_session(self.session.id);
+    }
+}
+
+impl RpcLane {
+    fn complete(&self, header: &Header, outcome: Outcome) {
+        let home = &self.session.link.home;
+        if !is_answer_to(home, header)
+            || !self.dispatch.caller.pending.complete(header.id, header.from, outcome)
+        {
+            home.counters.replies_stray.add(1);
+        }
+    }
+
+    fn on_bounce(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+        let Some(bounce) = Bounce::read(body) else {
+            return Err(Violation("a bounce is malformed".to_owned()));
+        };
+        let link = &self.session.link;
+        if !is_answer_to(&link.home, header) {
+            return Ok(());
+        }
+        let Dispatch { notices, pairs, caller, .. } = &*self.dispatch;
+        let (from, seq) = (header.from, bounce.seq);
+        let is_known = match bounce.kind {
+            Kind::Request if header.id != 0 => {
+                let outcome = Outcome::Refused { reason: bounce.reason, hop: bounce.hop };
+                if !caller.pending.refuse(header.id, from, link.peer, outcome) {
+                    link.home.counters.replies_stray.add(1);
+                }
+                return Ok(());
+            }
+            Kind::Request if seq != 0 => pairs.on_bounce(from, Lane::Rpc, seq),
+            _ if seq != 0 => pairs.on_bounce(from, Lane::Message, seq),
+            Kind::Request => link.rpc().on_bounce(bounce.session),
+            _ => link.message().on_bounce(bounce.session),
+        };
+        if is_known {
+            notices.on_bounce(from, header.id, &bounce);
+        }
+        Ok(())
+    }
+
+    fn on_request_from_beyond(&mut self, frame: Frame, now: Millis) {
+        let header = frame.header;
+        let Some(source) = self.dispatch.far(&self.session, &header) else { return };
+        let is_known = |requests: &&mut Requests| Arc::ptr_eq(&requests.session, &source.rpc);
+        let requests = match self.beyond.get_mut(&header.from).filter(is_known) {
+            Some(requests) => requests,
+            None => {
+                if self.beyond.len() >= self.dispatch.home.config.pairs_max {
+                    self.beyond.clear();
+                }
+                let requests = Requests {
+                    server: Arc::clone(&self.requests.server),
+                    session: Arc::clone(&source.rpc),
+                    source: Arc::clone(&source.source),
+                    node: Arc::clone(&self.requests.node),
+                    polled: Millis::default(),
+                };
+                self.beyond.entry(header.from).insert_entry(requests).into_mut()
+            }
+        };
+        let (seq, len) = (header.seq, frame.len());
+        if header.is_one_way() && !source.far.arrivals(Lane::Rpc).arrive(seq) {
+            let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
+            let late = Bounced { kind: header.kind, id: 0, subject: method, seq };
+            self.dispatch.fars.overtaken(&source.rpc, late);
+            return;
+        }
+        if let Err(violation) = requests.on_request(frame, now) {
+            // The harbor that brought it is not to blame.
+            tracing::warn!(peer = %header.from, %violation, "request from beyond refused");
+        }
+        if header.is_one_way() {
+            self.dispatch.fars.settle(&source, Lane::Rpc, seq, len);
+        }
+    }
+
+    fn on_receipt(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+        if header.flags & FLAG_RECEIPT_WANTED != 0 {
+            let lane = body.first().and_then(|lane| Lane::from_number(*lane));
+            if let (Some(source), Some(lane)) = (self.dispatch.far(&self.session, header), lane) {
+                self.dispatch.fars.on_ask(&source, lane, header.seq);
+            }
+            return Ok(());
+        }
+        let Some(receipt) = Receipt::read(body) else {
+            return Err(Violation("a receipt is malformed".to_owned()));
+        };
+        if is_answer_to(&self.dispatch.home, header)
+            && let Some(loss) = self.dispatch.pairs.on_receipt(header.from, receipt)
+        {
+            self.dispatch.notices.on_loss(header.from, loss);
+        }
+        Ok(())
+    }
+
+    fn on_down(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+        let Some(down) = Down::read(body) else {
+            return Err(Violation("a down is malformed".to_owned()));
+        };
+        if let Some(lane) = Lane::from_number(down.lane)
+            && is_answer_to(&self.dispatch.home, header)
+        {
+            tracing::debug!(to = %down.address, hop = %down.hop, ?lane, "a harbor has lost the way");
+            self.dispatch.on_down(&self.session.link, down.address, lane);
+        }
+        Ok(())
+    }
+}
+
+/// Frames on the message lane.
+pub(super) struct MessageLane {
+    pub(super) dispatch: Arc<Dispatch>,
+    pub(super) session: Arc<Session>,
+    pub(super) messages: Messages,
+}
+
+impl Inbound for MessageLane {
+    fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
+        let header = frame.header;
+        check_from(&self.session, &header)?;
+        if is_in_transit(&self.session, &header) {
+            return self.dispatch.pass_on(&self.session, frame, now);
+        }
+        let is_from_beyond = header.from != self.session.link.peer;
+        match header.kind {
+            Kind::Message if is_from_beyond && header.to == self.dispatch.home.me => {
+                if let Some(source) = self.dispatch.far(&self.session, &header) {
+                    self.dispatch.fars.on_message(&source, frame, now);
+                }
+            }
+            Kind::Message => match misdirected(&self.session, &header) {
+                None => return self.messages.on_message(frame),
+                Some(reason) => {
+                    let (kind, id, seq) = (header.kind, header.id, header.seq);
+                    let bounced = Bounced { kind, id, subject: id, seq };
+                    bounce(&self.session, bounced, reason)?;
+                }
+            },
+            Kind::Request | Kind::Reply | Kind::Cancel | Kind::Bounce => {
+                return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
+            }
+            _ => on_link_frame(&self.session, &frame)?,
+        }
+        Ok(Flow::Next)
+    }
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        self.messages.poll_ready(cx)
+    }
+
+    fn on_end(self: Box<Self>) {
+        self.messages.on_end();
+    }
+}
+
+/// Takes the frames of a session that began while the node went away.
+pub(super) struct Nobody;
+
+impl Inbound for Nobody {
+    fn on_frame(&mut self, _: Frame, _: Millis) -> Result<Flow, Violation> {
+        Err(Violation("this node has stopped".to_owned()))
+    }
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn on_end(self: Box<Self>) {}
+}
+
+/// A peer is held to the name that it proved: members speak as themselves; harbors for nodes of
+/// other groups towards members, and for nodes of their own towards harbors.
+fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
+    let (me, peer) = (session.link.home.me, session.link.peer);
+    let is_neighbour = peer.group() == me.group();
+    let is_spoken_for = match (peer.is_harbor(), me.is_harbor()) {
+        (true, false) => is_neighbour && header.from.group() != me.group(),
+        (true, true) => !is_neighbour && header.from.group() == peer.group(),
+        (false, _) => false,
+    };
+    if header.from == peer || is_spoken_for {
+        return Ok(());
+    }
+    Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
+}
+
+/// Whether a frame is to be handed on.
+fn is_in_transit(session: &Session, header: &Header) -> bool {
+    let me = session.link.home.me;
+    let is_own = matches!(header.kind, Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Optional(_));
+    me.is_harbor() && header.to != me && !is_own
+}
+
+/// Why a frame is not for a handler of this node, if it is not.
+fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
+    let home = &session.link.home;
+    if header.to != home.me {
+        return Some(Reason::NoRoute);
+    }
+    let is_of_peer = is_of_oneself(home, header) || header.incarnation == session.incarnation;
+    (!is_of_peer).then_some(Reason::Incarnation)
+}
+
+/// Whether an answer is for something that this run of this node has sent; one to an earlier run
+/// may hit an id of this one.
+fn is_answer_to(home: &Home, header: &Header) -> bool {
+    header.to == home.me
+        && (is_of_oneself(home, header) || header.incarnation == home.incarnation())
+}
+
+/// Whether a node sent it to itself: there is no other run then, though its incarnation may have
+/// changed meanwhile.
+fn is_of_oneself(home: &Home, header: &Header) -> bool {
+    header.from == home.me
+}
+
+/// Frames that are the link's own business, on either lane.
+fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation> {
+    let link = &session.link;
+    match frame.header.kind {
+        kind @ (Kind::Ping | Kind::Pong) => {
+            let Some(pulse) = Pulse::read(&frame.body) else {
+                return Err(Violation("a pulse is malformed".to_owned()));
+            };
+            link.on_pulse(&pulse);
+            if kind == Kind::Ping {
+                link.put_pong(session)?;
+            } else {
+                session.on_pong();
+            }
+        }
+        Kind::GoAway => match GoAway::read(&frame.body) {
+            Some(GoAway::Draining) => link.on_draining(),
+            Some(GoAway::Closing(text)) => {
+                tracing::warn!(peer = %link.peer, lane = ?session.lane, text, "peer closes the lane");
+                link.set_trouble(format!("the peer closed the connection: {text}"));
+            }
+            None => return Err(Violation("a go-away is malformed".to_owned())),
+        },
+        // What is optional.
+        _ => link.home.counters.frames_skipped.add(1),
+    }
+    Ok(())
+}

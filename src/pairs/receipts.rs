@@ -1,0 +1,52 @@
+//! Telling sources beyond harbors what became of their frames.
+
+use std::sync::Arc;
+
+use crate::handshake::Lane;
+use crate::link::{Class, Far, Home, Put};
+use crate::router::Router;
+use crate::wire::Kind;
+
+/// Bytes of a receipt's body.
+const BODY_LEN: usize = 21;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Receipts {
+    pub(crate) home: Arc<Home>,
+    pub(crate) router: Arc<Router>,
+}
+
+impl Receipts {
+    /// A numbered frame was handled or sent back.
+    pub(crate) fn settle(&self, far: &Far, lane: Lane, seq: u32, bytes: usize, is_wanted: bool) {
+        let now = self.home.clock.now();
+        let mut arrivals = far.arrivals(lane);
+        arrivals.settle(seq, bytes, now);
+        let is_due = is_wanted || arrivals.is_due(now);
+        drop(arrivals);
+        if is_due {
+            self.tell(far, lane);
+        } else {
+            self.home.untold.notify_one();
+        }
+    }
+
+    /// Tells the source how far its frames are.
+    pub(crate) fn tell(&self, far: &Far, lane: Lane) {
+        let Ok(link) = self.router.next(self.home.me, far.address) else { return };
+        let receipt = far.arrivals(lane).receipt(self.home.incarnation(), lane.number());
+        let mut header = self.home.header(Kind::Receipt, far.address, 0);
+        header.incarnation = far.incarnation;
+        let put = Put {
+            class: Class::Control,
+            header,
+            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
+            extension_len: 0,
+            body_len: BODY_LEN,
+            only_session: None,
+        };
+        // One that finds no room is made up for by the next.
+        link.rpc().put(put, |out| receipt.put(out)).ok();
+    }
+}

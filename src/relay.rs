@@ -1,0 +1,293 @@
+//! What a harbor does with frames that are for others.
+//!
+//! ```text
+//!  member of the own group ──▶ relay ──▶ harbor of the destination's group
+//!  harbor of another group ──▶ relay ──▶ member of the own group
+//! ```
+//!
+//! It adds to the hops and takes from the time left, and changes nothing else. It never waits: what
+//! has no room is sent back.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::addr::LogicalAddr;
+use crate::clock::Millis;
+use crate::handshake::Lane as LaneId;
+use crate::incarnation::Incarnation;
+use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
+use crate::router::Router;
+use crate::wire::{
+    Bounce, Down, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin, Reason,
+};
+
+/// More relays than this are not on any honest way.
+const HOPS_MAX: u8 = 4;
+/// A pair of which nothing has come for so long may take another way.
+const IDLE_MS: u64 = 1_000;
+/// A source is told of a lost link if it sent over it no longer ago.
+const DOWN_MS: u64 = 30_000;
+
+/// See the module.
+pub(crate) struct Relay {
+    home: Arc<Home>,
+    router: Arc<Router>,
+    pairs: Mutex<HashMap<(LogicalAddr, LogicalAddr), Passing>>,
+}
+
+/// A pair, as a harbor between its ends sees it.
+struct Passing {
+    /// Where its frames come from, and where they go.
+    came: Arc<Link>,
+    goes: Arc<Link>,
+    used: Millis,
+    /// Of the source, if it has sent messages or requests and not only answers.
+    incarnation: Option<Incarnation>,
+}
+
+impl Relay {
+    pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
+        Self { home, router, pairs: Mutex::default() }
+    }
+
+    /// Hands a frame on that has come on this session.
+    pub(crate) fn on_frame(
+        &self,
+        session: &Session,
+        mut frame: Frame,
+        now: Millis,
+    ) -> Result<(), Violation> {
+        let header = &mut frame.header;
+        if header.is_one_way() && header.seq == 0 {
+            return Err(Violation("a one-way frame to another group has no number".to_owned()));
+        }
+        header.hops = header.hops.saturating_add(1);
+        let outcome = if header.hops > HOPS_MAX {
+            Err(Reason::Hops)
+        } else if header.time_left == 0 {
+            Err(Reason::Expired)
+        } else {
+            self.pass(&session.link, &frame, now)
+        };
+        if let Err(reason) = outcome {
+            self.send_back(&session.link, &frame, reason);
+        }
+        Ok(())
+    }
+
+    fn pass(&self, came: &Arc<Link>, frame: &Frame, now: Millis) -> Result<(), Reason> {
+        let goes = self.way(came, &frame.header, now)?;
+        let Frame { header, extension, body } = frame;
+        let deadline = match header.time_left {
+            NO_DEADLINE if header.is_lasting() => now.deadline(self.home.config.message_timeout),
+            NO_DEADLINE => Millis::NEVER,
+            left => now.after(u64::from(left)),
+        };
+        let class = match header.kind {
+            Kind::Message | Kind::Request | Kind::Reply => Class::Data,
+            _ => Class::Control,
+        };
+        let put = Put {
+            class,
+            header: *header,
+            deadline,
+            extension_len: extension.len(),
+            body_len: body.len(),
+            only_session: None,
+        };
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(extension);
+            out.extend_from_slice(body);
+        };
+        let lane = goes.lane(lane_of(header.kind));
+        match lane.put(put, write) {
+            Ok(_) => {
+                self.home.counters.relayed.add(1);
+                Ok(())
+            }
+            Err(PutError::TooLarge) => Err(Reason::TooLarge),
+            Err(PutError::Closed(reason)) => Err(reason),
+            Err(_) if header.kind == Kind::Reply => {
+                self.cut(&goes, header, deadline);
+                Ok(())
+            }
+            Err(_) => Err(Reason::Busy),
+        }
+    }
+
+    /// Where the pair goes on: as before, unless that is lost, or nothing has come for long.
+    fn way(&self, came: &Arc<Link>, header: &Header, now: Millis) -> Result<Arc<Link>, Reason> {
+        let (me, peer, from, to) = (self.home.me.group(), came.peer, header.from, header.to);
+        // What may be is decided by groups alone: then nothing circles, whatever anybody believes.
+        let is_on_its_way = if peer.group() == me { to.group() != me } else { to.group() == me };
+        if !is_on_its_way {
+            return Err(Reason::NoRoute);
+        }
+        let source = matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel);
+        let incarnation = source.then_some(header.incarnation);
+        let mut pairs = self.pairs.lock();
+        if let Some(passing) = pairs.get_mut(&(from, to)) {
+            passing.incarnation = incarnation.or(passing.incarnation);
+            passing.came = Arc::clone(came);
+            if passing.goes.is_trusted() && now.since(passing.used) < IDLE_MS {
+                passing.used = now;
+                return Ok(Arc::clone(&passing.goes));
+            }
+            // What it still knows is needed if the new way fails, too.
+            let goes = self.router.link_for(from, to).map_err(|denied| denied.reason)?;
+            if goes.peer == peer {
+                return Err(Reason::NoRoute);
+            }
+            passing.used = now;
+            passing.goes = Arc::clone(&goes);
+            return Ok(goes);
+        }
+        let goes = self.router.link_for(from, to).map_err(|denied| denied.reason)?;
+        if goes.peer == peer {
+            return Err(Reason::NoRoute);
+        }
+        if pairs.len() >= self.home.config.pairs_max {
+            pairs.retain(|_, passing| now.since(passing.used) < DOWN_MS);
+        }
+        if pairs.len() >= self.home.config.pairs_max {
+            return Err(Reason::Busy);
+        }
+        let (came, passed) = (Arc::clone(came), Arc::clone(&goes));
+        pairs.insert((from, to), Passing { came, goes: passed, used: now, incarnation });
+        Ok(goes)
+    }
+
+    /// A reply that finds no room is cut to an error without a body.
+    fn cut(&self, goes: &Link, header: &Header, deadline: Millis) {
+        let failure = Failure {
+            status: 0,
+            origin: Origin::Unknown,
+            text: format!("the reply found no room at {}", self.home.me),
+            details: bytes::Bytes::new(),
+        };
+        let failure = Failure { status: crate::error::Code::Unavailable.number(), ..failure };
+        let put = Put {
+            class: Class::Control,
+            header: *header,
+            deadline,
+            extension_len: 0,
+            body_len: failure.len(),
+            only_session: None,
+        };
+        if goes.rpc().put(put, |out| failure.put(out)).is_err() {
+            self.home.counters.replies_dropped.add(1);
+        }
+    }
+
+    /// Sends a message or request back the way it came. Nothing is said of what answers.
+    fn send_back(&self, came: &Link, frame: &Frame, reason: Reason) {
+        let header = &frame.header;
+        let method = frame.body.first_chunk().map_or(0, |method| u64::from_be_bytes(*method));
+        self.bounce(came, header, method, reason);
+    }
+
+    /// A frame that was relayed left the outbox without being sent.
+    pub(crate) fn on_unsent(&self, unsent: &Unsent, reason: Reason) {
+        let Unsent { header, method } = unsent;
+        let came = {
+            let pairs = self.pairs.lock();
+            pairs.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
+        };
+        if let Some(came) = came {
+            self.bounce(&came, header, *method, reason);
+        }
+    }
+
+    fn bounce(&self, came: &Link, subject: &Header, method: u64, reason: Reason) {
+        if !matches!(subject.kind, Kind::Message | Kind::Request) {
+            self.home.counters.relayed_dropped.add(1);
+            return;
+        }
+        self.home.counters.relayed_bounced.add(1);
+        let is_message = subject.kind == Kind::Message;
+        let body = Bounce {
+            reason,
+            kind: subject.kind,
+            hop: self.home.me,
+            subject: if is_message { subject.id } else { method },
+            seq: subject.seq,
+            session: 0,
+        };
+        // In the name of whom it was for: the source keeps its account by that.
+        let (from, to, id) = (subject.to, subject.from, subject.id);
+        let header = Header::new(Kind::Bounce, from, to, id, subject.incarnation);
+        let mut bytes = Vec::with_capacity(HEADER_LEN);
+        body.put(&mut bytes);
+        self.tell(came, header, &bytes);
+    }
+
+    fn tell(&self, link: &Link, header: Header, body: &[u8]) {
+        let put = Put {
+            class: Class::Control,
+            header: Header { hops: 1, ..header },
+            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
+            extension_len: 0,
+            body_len: body.len(),
+            only_session: None,
+        };
+        if link.rpc().put(put, |out| out.extend_from_slice(body)).is_err() {
+            // The source's account misses it.
+            self.home.counters.relayed_dropped.add(1);
+        }
+    }
+
+    /// A lane of a link is lost: tells those who sent over it.
+    pub(crate) fn on_lane_lost(&self, link: &Arc<Link>, lane: LaneId) {
+        let now = self.home.clock.now();
+        let mut sources = Vec::new();
+        let pairs = self.pairs.lock();
+        for ((from, to), passing) in pairs.iter() {
+            let is_recent = now.since(passing.used) < DOWN_MS;
+            if let Some(incarnation) = passing.incarnation
+                && is_recent
+                && Arc::ptr_eq(&passing.goes, link)
+            {
+                sources.push((*from, *to, incarnation, Arc::clone(&passing.came)));
+            }
+        }
+        drop(pairs);
+        for (from, to, incarnation, came) in sources {
+            let body = Down {
+                address: to,
+                incarnation: Incarnation::from_bits(0),
+                hop: self.home.me,
+                lane: lane.number(),
+            };
+            let mut bytes = Vec::with_capacity(HEADER_LEN);
+            body.put(&mut bytes);
+            // In the name of the destination, as a bounce is.
+            let header = Header::new(Kind::Down, to, from, 0, incarnation);
+            self.tell(&came, header, &bytes);
+        }
+    }
+
+    /// A link is closed for good.
+    pub(crate) fn on_closed(&self, link: &Arc<Link>) {
+        let uses = |passing: &Passing| {
+            Arc::ptr_eq(&passing.came, link) || Arc::ptr_eq(&passing.goes, link)
+        };
+        self.pairs.lock().retain(|_, passing| !uses(passing));
+    }
+}
+
+/// The lane that frames of a kind go on.
+const fn lane_of(kind: Kind) -> LaneId {
+    match kind {
+        Kind::Message => LaneId::Message,
+        _ => LaneId::Rpc,
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("home", &self.home).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! Nodes of different groups: what they say to each other goes over harbors.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use std::time::Duration;
+
+use seaway::Node;
+use support::messages::{number, record};
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, addr, soon, text, until};
+
+/// Two groups with harbors; all see the same discovery.
+async fn harbors(cluster: &Cluster, addresses: &[&str]) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for address in addresses {
+        nodes.push(cluster.node(address).await);
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn a_call_crosses_two_harbors() {
+    let cluster = Cluster::empty();
+    let _harbors = harbors(&cluster, &["1.255.1", "2.255.1"]).await;
+    let caller = cluster.node("1.1.1").await;
+    let callee = cluster.echo("2.1.1").await;
+    let reply = soon("the reply", caller.call(addr("2.1.1"), ECHO, text("far"))).await;
+    assert_eq!(reply, Ok(text("far")));
+    assert_eq!(callee.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn p02_messages_cross_two_harbors_in_order() {
+    let cluster = Cluster::empty();
+    let harbors = harbors(&cluster, &["1.255.1", "2.255.1"]).await;
+    let sender = cluster.node("1.1.1").await;
+    let inbox = Recorder::new();
+    let _receiver = record(cluster.builder("2.1.1"), &inbox).start().await.unwrap();
+    for n in 0..10_000 {
+        soon("room", sender.send(addr("2.1.1"), &number(n))).await.unwrap();
+    }
+    until("all have come", || inbox.len() == 10_000).await;
+    assert_eq!(inbox.all(), (0..10_000).collect::<Vec<_>>());
+    assert_eq!(harbors[0].stats().relayed_bounced, 0);
+    let report = sender.shutdown(Duration::from_secs(1)).await;
+    assert!(report.is_clean(), "{report:?}");
+}
