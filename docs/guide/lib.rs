@@ -25,7 +25,7 @@ impl chat::room::Service for Room {
     }
 }
 
-/// The code of each chapter. That of the first is the template: see `tests/chapters.rs`.
+/// The code of each chapter, and of the README. That of the first is the template: see `tests/chapters.rs`.
 #[cfg(doctest)]
 mod chapters {
     #[doc = include_str!("src/addresses.md")]
@@ -44,4 +44,6 @@ mod chapters {
     struct Testing;
     #[doc = include_str!("src/stopping.md")]
     struct Stopping;
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
 }

@@ -1,4 +1,4 @@
-//! What is in the chapters and no doc test: files, and their order.
+//! What is in the chapters and the README and is no doc test: files, and their order.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
@@ -24,8 +24,13 @@ fn chapters() -> Vec<String> {
 
 /// The blocks of a chapter that are in a language.
 fn blocks(chapter: &str, language: &str) -> Vec<String> {
+    blocks_of(&read(CHAPTERS, chapter), language)
+}
+
+/// The blocks of a text that are in a language.
+fn blocks_of(text: &str, language: &str) -> Vec<String> {
     let (mut blocks, mut block) = (Vec::new(), None::<String>);
-    for line in read(CHAPTERS, chapter).lines() {
+    for line in text.lines() {
         match &mut block {
             None if line == format!("```{language}") => block = Some(String::new()),
             None => {}
@@ -53,6 +58,13 @@ fn the_first_chapter_is_the_template() {
         assert_eq!(said, there);
     }
     assert_eq!(lines(&main).count(), lines(&template).count());
+}
+
+#[test]
+fn the_service_of_the_readme_is_the_one_that_its_code_is_tested_with() {
+    let guide = env!("CARGO_MANIFEST_DIR");
+    let said = blocks_of(&read(guide, "../../README.md"), "proto");
+    assert_eq!(said, [read(guide, "proto/game.proto")]);
 }
 
 #[test]
