@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::fields::{Fields, Kind, Writer};
+use super::super::fields::{Fields, Kind, Tag, Writer};
 use super::super::message::{Challenge, Hello, Ready, Refuse, read_preface, write_preface};
 use super::super::proof::{AuthKey, Role, Transcript, hkdf};
 use super::*;
@@ -86,7 +86,8 @@ fn messages_decode_and_encode_to_the_same_bytes() {
     let bytes = vector("ready");
     let ready = Ready::decode(&Fields::parse(&bytes).unwrap()).unwrap();
     assert_eq!(ready.encode(&mut transcript.clone(), &key), bytes);
-    for name in ["refuse_draining", "refuse_older"] {
+    let names = FILE.lines().filter_map(|line| Some(line.split_once(": ")?.0));
+    for name in names.filter(|name| name.starts_with("refuse_")) {
         let bytes = vector(name);
         let refuse = Refuse::decode(&Fields::parse(&bytes).unwrap()).unwrap();
         assert_eq!(refuse.encode(&mut transcript.clone(), &key), bytes);
@@ -99,6 +100,13 @@ fn refusals_are_what_the_vectors_say() {
     for (name, refusal, text) in [
         ("refuse_draining", Refusal::Draining, "rolling restart"),
         ("refuse_older", Refusal::OlderIncarnation(newer), ""),
+        ("refuse_wrong_address", Refusal::WrongAddress, ""),
+        ("refuse_unknown_member", Refusal::UnknownMember, ""),
+        ("refuse_duplicate", Refusal::Duplicate, ""),
+        ("refuse_deployment", Refusal::Deployment, ""),
+        ("refuse_guest", Refusal::Guest, ""),
+        ("refuse_lane", Refusal::Lane, ""),
+        ("refuse_own_address", Refusal::OwnAddress, ""),
     ] {
         let mut scene = scene();
         scene.refusal = Some((refusal, text.to_owned()));
@@ -141,8 +149,8 @@ fn keys_and_digests_are_derived_as_the_vectors_say() {
 }
 
 #[test]
-fn each_kind_of_message_and_each_field_has_a_vector() {
-    let (mut kinds, mut tags) = (BTreeSet::new(), BTreeSet::new());
+fn each_kind_of_message_each_field_and_each_reason_to_refuse_has_a_vector() {
+    let (mut kinds, mut tags, mut reasons) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for line in FILE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (name, _) = line.split_once(": ").unwrap();
         if ["preface", "key", "digest"].contains(&name.trim_start_matches("open_")) {
@@ -154,9 +162,13 @@ fn each_kind_of_message_and_each_field_has_a_vector() {
         let mut fields = &message[3..];
         while let [tag, high, low, rest @ ..] = fields {
             tags.insert(*tag);
+            if *tag == Tag::Reason as u8 {
+                reasons.insert(rest[0]);
+            }
             fields = &rest[usize::from(u16::from_be_bytes([*high, *low]))..];
         }
     }
     assert!(kinds.into_iter().eq(1..=5));
     assert!(tags.into_iter().eq(1..=21));
+    assert!(reasons.into_iter().eq(1..=12));
 }
