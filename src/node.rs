@@ -9,9 +9,10 @@ mod stop;
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +58,7 @@ pub(crate) struct Inner {
     /// Why the node stops, once it does.
     stopping: watch::Sender<Option<StopCause>>,
     /// What was given up; told to all who asked the node to stop.
-    report: OnceLock<Report>,
+    report: Mutex<Report>,
     /// Everything has ended.
     stopped: CancellationToken,
     guard: Weak<Guard>,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use seaway::{Node, Reason, StopCause};
 use support::messages::{Line, TO, number};
 use support::proxy::{Flow, MESSAGE, RPC};
-use support::{Cluster, ECHO, PATIENCE, addr, not_sent, soon, text, until};
+use support::recorder::Recorder;
+use support::{Cluster, ECHO, PATIENCE, Text, addr, not_sent, soon, text, until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -133,6 +134,31 @@ async fn p16_messages_on_their_way_to_one_that_stops_are_handled_and_not_called_
     assert_eq!(handled.len() as u64, accepted);
     until("the end of the link", || line.proxy.open(RPC) == 0).await;
     assert_eq!((line.sender.stats().lost, line.notices.all()), (0, vec![]));
+}
+
+#[tokio::test]
+async fn p16_a_message_that_comes_last_of_all_is_reported_if_its_handler_is_abandoned() {
+    let began = Recorder::new();
+    let begin = began.clone();
+    let endless = move |_, _: Text| {
+        begin.add(());
+        std::future::pending()
+    };
+    let line = Line::with(|sender| sender, |receiver| receiver.on_message(endless)).await;
+    line.send(0..1).await;
+    line.inbox.until_len(1).await;
+    line.proxy.inward(MESSAGE, Flow::Stall);
+    line.sender.try_send(addr(TO), &text("a")).unwrap();
+    let receiver = line.receiver.clone();
+    let mut first = tokio::spawn(async move { receiver.shutdown(LONG).await });
+    // Past the second that peers have to hear of it: nothing is there to be done, and lanes finish.
+    let early = tokio::time::timeout(Duration::from_millis(1_500), &mut first).await;
+    assert!(early.is_err(), "did not wait for its peer: {early:?}");
+    line.proxy.inward(MESSAGE, Flow::Pass);
+    began.until_len(1).await;
+    let report = soon("the end", line.receiver.shutdown(Duration::ZERO)).await;
+    assert_eq!((report.messages_abandoned, report.is_clean()), (1, false));
+    assert_eq!(soon("the first", first).await.unwrap(), report);
 }
 
 /// What is on a runtime, with two nodes, of which the second echoes.

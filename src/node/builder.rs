@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -463,7 +463,7 @@ impl Builder {
                 labels: self.labels,
                 local_addr,
                 stopping: watch::Sender::new(None),
-                report: OnceLock::new(),
+                report: Mutex::default(),
                 stopped: CancellationToken::new(),
                 guard: Arc::downgrade(&guard),
             }

@@ -125,11 +125,10 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
             // Whoever came first is at it; this one only may have less patience.
             drop(timeout(within, inner.home.stop.cancelled()).await);
         }
-        // Whose patience ended first sees what is given up; all are told the same.
-        let report = *inner.report.get_or_init(|| report(&inner));
+        take_stock(&inner);
         inner.home.stop.cancel();
         inner.stopped.cancelled().await;
-        report
+        *inner.report.lock()
     });
     task.await.unwrap_or_default()
 }
@@ -154,7 +153,8 @@ async fn drain(inner: &Inner, within: Duration) {
         }
     };
     drop(timeout_at(deadline, idle).await);
-    inner.report.get_or_init(|| report(inner));
+    // Calls that wait now end with their lanes.
+    take_stock(inner);
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
@@ -187,15 +187,18 @@ fn is_idle(inner: &Inner) -> bool {
     !is_handling && is_written && inner.sender.pairs.is_settled()
 }
 
-fn report(inner: &Inner) -> Report {
+/// Puts what would be given up now into the report. That is done more than once: lanes that finish
+/// end calls, and may bring messages yet.
+fn take_stock(inner: &Inner) {
     let links = inner.router.links();
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    Report {
-        requests_abandoned: count(inner.dispatch.requests_in_flight()),
-        messages_abandoned: count(inner.home.handling()),
-        calls_abandoned: count(links.iter().map(|link| link.calls_waiting()).sum()),
-        links_unwritten: count(links.iter().filter(|link| !link.is_flushed()).count()),
-    }
+    let raise = |count: &mut u64, now: u64| *count = now.max(*count);
+    let mut report = inner.report.lock();
+    raise(&mut report.requests_abandoned, count(inner.dispatch.requests_in_flight()));
+    raise(&mut report.messages_abandoned, count(inner.home.handling()));
+    raise(&mut report.calls_abandoned, count(links.iter().map(|link| link.calls_waiting()).sum()));
+    let unwritten = links.iter().filter(|link| !link.is_flushed());
+    raise(&mut report.links_unwritten, count(unwritten.count()));
 }
 
 /// The last steps, whatever led to them.
