@@ -1,6 +1,7 @@
 //! The server: members, served to whoever connects.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -185,11 +186,11 @@ impl ServerBuilder {
 }
 
 /// Why there is no server, or it did not end well.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {cause}; name another address with --listen")]
+    #[error("cannot listen on {address}: {cause}; give the server another address")]
     Bind {
         /// The address.
         address: String,
@@ -210,6 +211,18 @@ pub enum ServerError {
         /// What is wrong, with the line if it is one line's fault.
         cause: String,
     },
+}
+
+// As seaway's own errors: all that is seen of one that `main` returns.
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Bind { .. } => "Bind",
+            Self::NotLoopback(_) => "NotLoopback",
+            Self::State { .. } => "State",
+        };
+        write!(f, "{name}: {self}")
+    }
 }
 
 fn bind_error(address: &str, cause: io::Error) -> ServerError {

@@ -121,7 +121,7 @@ async fn a_failure_has_an_exit_code_and_says_what_to_do() {
         (&["add", "1.1", HERE, "--server", at], "1.1"),
         (&["add", ONE, HERE, "--label", "zone", "--server", at], "a label is KEY=VALUE"),
         (&["set", ONE, "--server", at], "--available <true|false>"),
-        (&["serve", "--listen", at], "name another address"),
+        (&["serve", "--listen", at], "give the server another address"),
         (&["serve", "--listen", "0.0.0.0:0"], "--insecure-remote"),
         (&["serve", "--listen", "127.0.0.1:0", "--state", broken], "line 2: "),
         (&[], "Usage:"),
