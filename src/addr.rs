@@ -13,6 +13,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::error::debug_by_text;
+
 /// The largest group number.
 const GROUP_MAX: u16 = 4095;
 /// The largest id.
@@ -250,7 +252,7 @@ impl<'de> Deserialize<'de> for LogicalAddr {
 }
 
 /// Why something is not a logical address: which part, and what it may be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddrError {
     /// The text has not three parts.
@@ -284,6 +286,8 @@ fn range(part: &str) -> &'static str {
         _ => "0 to 4095",
     }
 }
+
+debug_by_text!(AddrError: Parts, NotANumber, Group, Type, Id);
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::error::debug_by_text;
+
 /// Limits and times of a node. Every field has a default that is right on a laptop and in most
 /// clusters; `start` checks that the fields fit each other.
 ///
@@ -231,7 +233,7 @@ impl fmt::Debug for ClusterKey {
 }
 
 /// Why a cluster key is not one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The label is empty or too long.
@@ -241,6 +243,8 @@ pub enum KeyError {
     #[error("the secret of a cluster key must be at least 32 random bytes, not {0}")]
     Secret(usize),
 }
+
+debug_by_text!(KeyError: Id, Secret);
 
 #[cfg(test)]
 mod tests {

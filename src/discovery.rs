@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::addr::LogicalAddr;
+use crate::error::debug_by_text;
 use crate::incarnation::Incarnation;
 
 mod member;
@@ -117,7 +118,7 @@ pub trait Discovery: Send + Sync {
 }
 
 /// Why an engine did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
     /// The address is not that of a member; trying again helps once somebody has added it.
@@ -149,6 +150,8 @@ pub enum DiscoveryError {
     #[error("the discovery engine cannot be asked: {}", whole(&**.0))]
     Unreachable(Box<dyn Error + Send + Sync>),
 }
+
+debug_by_text!(DiscoveryError: NotAMember, Superseded, Invalid, File, Unreachable);
 
 /// An error of somebody else's with all its causes, each said once.
 fn whole(error: &(dyn Error + 'static)) -> String {

@@ -4,6 +4,9 @@
 //! one line that needs no other; so it names its cause itself, and `source()` has nothing to add.
 //! Whoever prints an error alone sees all, and whoever prints its chain sees nothing twice. With
 //! `thiserror` that is `{0}` and a plain field, or `transparent` and `#[from]`; never both.
+//!
+//! `{:?}` prints the text, too, behind the name to match on: it is all that is seen of an error when
+//! `main` returns it or `unwrap` meets it.
 
 use std::fmt;
 
@@ -13,6 +16,21 @@ use crate::addr::LogicalAddr;
 use crate::name::MessageId;
 use crate::routing::Target;
 use crate::wire::Reason;
+
+/// Implements `Debug` for an error by its text; takes the names of all its variants.
+macro_rules! debug_by_text {
+    ($error:ident: $($variant:ident),+ $(,)?) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let name = match self {
+                    $(Self::$variant { .. } => stringify!($variant),)+
+                };
+                write!(f, "{name}: {self}")
+            }
+        }
+    };
+}
+pub(crate) use debug_by_text;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal,)+) => {
@@ -164,7 +182,7 @@ impl fmt::Display for Status {
 impl std::error::Error for Status {}
 
 /// Why a call has no reply.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The handler did not run and will not. Safe to retry, here or elsewhere.
@@ -196,6 +214,8 @@ pub enum CallError {
     Status(#[from] Status),
 }
 
+debug_by_text!(CallError: NotSent, MaybeDone, Status);
+
 impl CallError {
     /// Whether the handler certainly did not run.
     #[must_use]
@@ -220,7 +240,7 @@ pub enum Doubt {
 }
 
 /// Why a message, or a notification, was not accepted. Nothing of it was sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} to {to} was not accepted: {reason}{}", Detail(detail))]
 #[non_exhaustive]
 pub struct SendError {
@@ -232,6 +252,12 @@ pub struct SendError {
     pub reason: Reason,
     /// More, for people; may be empty.
     pub detail: String,
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.reason)
+    }
 }
 
 /// A text behind a colon, or nothing.
@@ -330,6 +356,17 @@ mod tests {
              the node is stopping and takes nothing new"
         );
     }
+
+    #[test]
+    fn debug_prints_the_text_behind_what_to_match_on() {
+        let to = LogicalAddr::new(1, 2, 1).unwrap();
+        let refused = Status::new(Code::NotFound, "which room?");
+        assert_eq!(format!("{:?}", CallError::Status(refused)), "Status: NotFound: which room?");
+        let (what, detail) = ("message chat.Line".to_owned(), String::new());
+        let error = SendError { to: to.into(), what, reason: Reason::Draining, detail };
+        assert_eq!(format!("{error:?}"), format!("Draining: {error}"));
+    }
+
     #[test]
     fn a_notice_names_what_did_not_arrive_and_who_says_so() {
         let [to, other] = [(1, 2, 1), (1, 255, 1)].map(|(group, kind, id)| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::LogicalAddr;
+use crate::error::debug_by_text;
 use crate::incarnation::Incarnation;
 
 /// The most labels of a member.
@@ -135,7 +136,7 @@ fn is_network(text: &str) -> bool {
 }
 
 /// Why something cannot be a member.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
     /// The network address has not the form that it must have; its first 64 characters.
@@ -151,6 +152,8 @@ pub enum MemberError {
     #[error("the labels of a member take at most {LABEL_BYTES_MAX} bytes in all, not {0}")]
     LabelBytes(usize),
 }
+
+debug_by_text!(MemberError: Network, Labels, LabelBytes);
 
 /// What a node says of itself, again and again while it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

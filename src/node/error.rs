@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::addr::{AddrError, LogicalAddr};
 use crate::discovery::DiscoveryError;
+use crate::error::debug_by_text;
 
 /// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// What was given as the address of the node is none.
@@ -86,6 +87,23 @@ pub enum StartError {
     Random(String),
 }
 
+debug_by_text!(
+    StartError: Address,
+    Config,
+    Clash,
+    LimitOnNothing,
+    NoDiscovery,
+    Discovery,
+    DiscoverySilent,
+    DiscoveryEnded,
+    NotAMember,
+    Resolve,
+    Bind,
+    Listener,
+    NotLoopback,
+    Random,
+);
+
 fn what_helps(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; stop who has it, or give this node another port",
@@ -116,6 +134,15 @@ mod tests {
         let error = error.into();
         assert!(error.source().is_none(), "{error} says its source, and has it");
         error.to_string()
+    }
+
+    #[test]
+    fn a_main_that_returns_it_prints_its_text() {
+        let me = LogicalAddr::new(1, 1, 1).unwrap();
+        assert_eq!(
+            format!("{:?}", StartError::NotAMember(me)),
+            "NotAMember: 1.1.1 is not in discovery: add it there before the node starts"
+        );
     }
 
     #[test]

@@ -106,7 +106,9 @@ async fn the_first_chapter_quotes_what_is_told() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let discovery = MockDiscovery::connect(free.clone());
     let unreachable = discovery.put(Member::new(addr("1.1.1"), NOWHERE)).await.unwrap_err();
-    assert_quoted!("first.md", [unreachable.to_string().replace(&free, "127.0.0.1:8110")]);
+    // As its `main` prints it.
+    let printed = format!("Error: {unreachable:?}").replace(&free, "127.0.0.1:8110");
+    assert_quoted!("first.md", [printed]);
 }
 
 #[tokio::test]

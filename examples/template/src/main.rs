@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::net::TcpListener;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use seaway::discovery::Member;
@@ -81,8 +80,9 @@ async fn talk(guest: &Node) -> Result<()> {
     Ok(())
 }
 
-async fn run(what: Option<&str>) -> Result<()> {
-    match what {
+#[tokio::main]
+async fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
         None => {
             let server = Server::bind("127.0.0.1:0").await?;
             let discovery = MockDiscovery::connect(server.local_addr().to_string());
@@ -104,18 +104,7 @@ async fn run(what: Option<&str>) -> Result<()> {
             talk(&guest).await?;
             guest.shutdown(PATIENCE).await;
         }
-        Some(other) => return Err(format!("{other:?} is neither `serve` nor `call`").into()),
+        Some(_) => return Err("say `serve`, `call`, or nothing".into()),
     }
     Ok(())
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(std::env::args().nth(1).as_deref()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
 }
