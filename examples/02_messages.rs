@@ -20,10 +20,10 @@ async fn main() -> Result<()> {
 }
 
 async fn story() -> Result<()> {
-    let (room, closed): (LogicalAddr, LogicalAddr) = ("1.2.1".parse()?, "1.2.2".parse()?);
+    let (room, closed) = (LogicalAddr::new(1, 2, 1), LogicalAddr::new(1, 2, 2));
     let members = InProcess::new();
     let node = |address| Node::builder(address).in_process(&members);
-    let [ann, lobby, _] = ["1.1.1", "1.2.1", "1.2.2"].map(node);
+    let [ann, lobby, _] = [LogicalAddr::new(1, 1, 1), room, closed].map(node);
 
     // A small outbox, to see it full.
     let mut config = Config::default();

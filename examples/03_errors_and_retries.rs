@@ -65,7 +65,7 @@ async fn story() -> Result<()> {
     println!("{booked} booked with {again} tries again; then the budget is spent");
     show("full desk", book(full.address(), "Ann").await, "NotSent")?;
     show("no name", book(at, "").await, "Status")?;
-    show("stranger", book("1.2.9".parse()?, "Ann").await, "NotSent")?;
+    show("stranger", book(LogicalAddr::new(1, 2, 9), "Ann").await, "NotSent")?;
     show("deadline", book(at, "Slow").within(brief).await, "MaybeDone")?;
     clerk.writes.notified().await;
 

@@ -76,10 +76,7 @@ impl fmt::Debug for NodeType {
 /// let room: LogicalAddr = "1.7.42".parse()?;
 /// assert_eq!((room.group(), room.node_type().get(), room.id()), (1, 7, 42));
 ///
-/// const GATE: LogicalAddr = match LogicalAddr::new(1, 2, 3) {
-///     Ok(addr) => addr,
-///     Err(_) => panic!("not an address"),
-/// };
+/// const GATE: LogicalAddr = LogicalAddr::new(1, 2, 3);
 /// assert_eq!(GATE.to_string(), "1.2.3");
 /// # Ok::<(), seaway::AddrError>(())
 /// ```
@@ -87,25 +84,50 @@ impl fmt::Debug for NodeType {
 pub struct LogicalAddr(NonZeroU32);
 
 impl LogicalAddr {
-    /// Makes the address of an ordinary node: group 1–4095, type 1–254, id 0–4095.
+    /// Makes the address of an ordinary node: group 1–4095, type 1–254, id 0–4095. For numbers that
+    /// are not in the code there is [`LogicalAddr::try_new`].
+    ///
+    /// # Panics
+    ///
+    /// When a part is out of its range; in a `const` that is an error when compiling.
+    #[must_use]
+    #[track_caller]
+    pub const fn new(group: u16, node_type: u8, id: u16) -> Self {
+        Self::checked(Self::try_new(group, node_type, id))
+    }
+
+    /// Makes the address of a harbor (type 255): group 1–4095, id 0–4095.
+    ///
+    /// # Panics
+    ///
+    /// As [`LogicalAddr::new`].
+    #[must_use]
+    #[track_caller]
+    pub const fn harbor(group: u16, id: u16) -> Self {
+        Self::checked(Self::from_parts(group, 255, id))
+    }
+
+    /// Makes the address of an ordinary node from numbers that may be wrong.
     ///
     /// # Errors
     ///
     /// When a part is out of its range; type 255 is made by [`LogicalAddr::harbor`] or from text.
-    pub const fn new(group: u16, node_type: u8, id: u16) -> Result<Self, AddrError> {
+    pub const fn try_new(group: u16, node_type: u8, id: u16) -> Result<Self, AddrError> {
         if node_type == 0 || node_type == 255 {
             return Err(AddrError::Type(node_type as u64));
         }
         Self::from_parts(group, node_type, id)
     }
 
-    /// Makes the address of a harbor (type 255): group 1–4095, id 0–4095.
-    ///
-    /// # Errors
-    ///
-    /// When a part is out of its range.
-    pub const fn harbor(group: u16, id: u16) -> Result<Self, AddrError> {
-        Self::from_parts(group, 255, id)
+    #[track_caller]
+    #[expect(clippy::panic, reason = "documented; a constant can be checked in no other way")]
+    const fn checked(made: Result<Self, AddrError>) -> Self {
+        match made {
+            Ok(addr) => addr,
+            Err(AddrError::Group(_)) => panic!("the group of a logical address is 1 to 4095"),
+            Err(AddrError::Id(_)) => panic!("the id of a logical address is 0 to 4095"),
+            Err(_) => panic!("the type of a logical address is 1 to 254; harbors have `harbor`"),
+        }
     }
 
     const fn from_parts(group: u16, node_type: u8, id: u16) -> Result<Self, AddrError> {

@@ -75,7 +75,7 @@ pub use watch::{Change, Event, Watch, WatchClosed, WatchSender};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let engine = Fixed(vec![Member::new("1.1.1".parse()?, "127.0.0.1:7001")]);
+/// let engine = Fixed(vec![Member::new(LogicalAddr::new(1, 1, 1), "127.0.0.1:7001")]);
 /// let first = engine.watch().await?.next().await;
 /// assert!(matches!(first, Some(Event::Snapshot { members, .. }) if members.len() == 1));
 /// # Ok(())

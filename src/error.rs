@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_failed_call_says_what_it_was_to_whom_and_whether_it_may_have_run() {
-        let to = LogicalAddr::new(1, 2, 1).unwrap();
+        let to = LogicalAddr::new(1, 2, 1);
         let (method, detail) = ("chat.Room/Join", String::new());
         let error = CallError::MaybeDone { to: to.into(), method, cause: Doubt::Deadline, detail };
         assert_eq!(
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn debug_prints_the_text_behind_what_to_match_on() {
-        let to = LogicalAddr::new(1, 2, 1).unwrap();
+        let to = LogicalAddr::new(1, 2, 1);
         let refused = Status::new(Code::NotFound, "which room?");
         assert_eq!(format!("{:?}", CallError::Status(refused)), "Status: NotFound: which room?");
         let (what, detail) = ("message chat.Line".to_owned(), String::new());

@@ -21,6 +21,7 @@
 //! }
 //!
 //! const ROOMS: NodeType = NodeType::new(7);
+//! const ROOM: LogicalAddr = LogicalAddr::new(1, 7, 2);
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder("1.7.1")
@@ -31,12 +32,11 @@
 //!     .start()
 //!     .await?;
 //!
-//! let room: LogicalAddr = "1.7.2".parse()?;
 //! let ann = chat::JoinRequest { name: "Ann".into() };
-//! chat::room::join(&node, room, ann.clone()).await?;
+//! chat::room::join(&node, ROOM, ann.clone()).await?;
 //! chat::room::join(&node, Pick::any(ROOMS), ann.clone()).await?;
 //! chat::room::join(&node, Pick::by_key(ROOMS, "Ann"), ann).await?;
-//! node.send(room, &chat::Line { text: "hello".into() }).await?;
+//! node.send(ROOM, &chat::Line { text: "hello".into() }).await?;
 //! node.stopped().await;
 //! # Ok(()) }
 //! ```

@@ -21,7 +21,7 @@
 //! let server = Server::bind("127.0.0.1:0").await?;
 //! let discovery = MockDiscovery::connect(server.local_addr().to_string());
 //!
-//! let (here, there): (LogicalAddr, LogicalAddr) = ("1.1.1".parse()?, "1.2.1".parse()?);
+//! let (here, there) = (LogicalAddr::new(1, 1, 1), LogicalAddr::new(1, 2, 1));
 //! let near = TcpListener::bind("127.0.0.1:0")?;
 //! let far = TcpListener::bind("127.0.0.1:0")?;
 //! server.members().put(Member::new(here, near.local_addr()?.to_string()))?;

@@ -132,7 +132,7 @@ async fn messages(node: &Node, to: LogicalAddr, tally: &mut Tally) -> Result<()>
 
 /// What certainly did not run is told apart from what may have, so that one can try again.
 async fn refusals(node: &Node, served: LogicalAddr, tally: &mut Tally) -> Result<()> {
-    let nobody: LogicalAddr = "1.2.3".parse()?;
+    let nobody = LogicalAddr::new(1, 2, 3);
     for (to, expected) in [(nobody, Reason::NotAMember), (served, Reason::Unimplemented)] {
         let outcome = room::join(node, to, chat::JoinRequest::default()).await;
         tally.call(&outcome, None);

@@ -16,7 +16,7 @@
 //!     .await?;
 //! health.set("chat.Room", Condition::Serving);
 //!
-//! let other: LogicalAddr = "1.2.1".parse()?;
+//! let other = LogicalAddr::new(1, 2, 1);
 //! let reply = echo::call(&node, other, echo::Request { msg: "hi".into() }).await?;
 //! assert_eq!(reply.msg, "hi");
 //! let whole = health::CheckRequest::default();

@@ -48,9 +48,27 @@ fn each_error_says_which_part_and_what_it_may_be() {
 }
 
 #[test]
+fn a_constant_out_of_range_panics_with_the_part_and_its_range() {
+    type Make = fn() -> LogicalAddr;
+    let wrong: [(&str, Make); 6] = [
+        ("group of a logical address is 1 to 4095", || LogicalAddr::new(0, 1, 1)),
+        ("group of a logical address is 1 to 4095", || LogicalAddr::harbor(4096, 1)),
+        ("type of a logical address is 1 to 254", || LogicalAddr::new(1, 0, 1)),
+        ("type of a logical address is 1 to 254", || LogicalAddr::new(1, 255, 1)),
+        ("id of a logical address is 0 to 4095", || LogicalAddr::new(1, 1, 4096)),
+        ("id of a logical address is 0 to 4095", || LogicalAddr::harbor(1, 4096)),
+    ];
+    for (text, make) in wrong {
+        let panicked = std::panic::catch_unwind(make).unwrap_err();
+        let told = panicked.downcast_ref::<&str>().unwrap();
+        assert!(told.contains(text), "{told}");
+    }
+}
+
+#[test]
 fn a_harbor_comes_from_its_own_constructor_or_from_text() {
-    assert_eq!(LogicalAddr::new(1, 255, 1), Err(AddrError::Type(255)));
-    let harbor = LogicalAddr::harbor(1, 1).unwrap();
+    assert_eq!(LogicalAddr::try_new(1, 255, 1), Err(AddrError::Type(255)));
+    let harbor = LogicalAddr::harbor(1, 1);
     assert!(harbor.is_harbor());
     assert_eq!("1.255.1".parse(), Ok(harbor));
     assert_eq!(harbor.node_type(), NodeType::HARBOR);
@@ -92,7 +110,7 @@ proptest! {
         a in (1u16..=4095, 1u8..=254, 0u16..=4095),
         b in (1u16..=4095, 1u8..=254, 0u16..=4095),
     ) {
-        let (x, y) = (LogicalAddr::new(a.0, a.1, a.2).unwrap(), LogicalAddr::new(b.0, b.1, b.2).unwrap());
+        let (x, y) = (LogicalAddr::new(a.0, a.1, a.2), LogicalAddr::new(b.0, b.1, b.2));
         prop_assert_eq!(x.cmp(&y), a.cmp(&b));
     }
 

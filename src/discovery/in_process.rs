@@ -29,14 +29,17 @@ const FIRST_TTL: Duration = Duration::from_secs(10);
 /// Any number of nodes may watch. A slow one costs nothing: it is told the sum of what it missed.
 ///
 /// ```
+/// use seaway::LogicalAddr;
 /// use seaway::discovery::{InProcess, Member};
+/// const GATE: LogicalAddr = LogicalAddr::new(1, 1, 1);
+/// const ROOM: LogicalAddr = LogicalAddr::new(1, 7, 1);
 ///
 /// let discovery = InProcess::new();
-/// discovery.put(Member::new("1.1.1".parse()?, "127.0.0.1:7001"))?;
-/// discovery.put(Member::new("1.1.2".parse()?, "127.0.0.1:7002"))?;
-/// discovery.set_available("1.1.2".parse()?, false)?;
+/// discovery.put(Member::new(GATE, "127.0.0.1:7001"))?;
+/// discovery.put(Member::new(ROOM, "127.0.0.1:7002"))?;
+/// discovery.set_available(ROOM, false)?;
 /// assert_eq!(discovery.members().len(), 2);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), seaway::discovery::DiscoveryError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct InProcess {

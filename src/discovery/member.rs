@@ -26,10 +26,11 @@ const HOST_BYTES_MAX: usize = 253;
 /// `address` and `network` may be missing.
 ///
 /// ```
+/// use seaway::LogicalAddr;
 /// use seaway::discovery::Member;
-/// let member = Member::new("1.7.42".parse()?, "10.0.0.7:7001").exported(true).label("zone", "a");
+/// const ROOM: LogicalAddr = LogicalAddr::new(1, 7, 42);
+/// let member = Member::new(ROOM, "10.0.0.7:7001").exported(true).label("zone", "a");
 /// assert!(member.available && member.exported && member.check().is_ok());
-/// # Ok::<(), seaway::AddrError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -41,14 +41,8 @@ struct Outcome {
     acceptor: Option<Result<Established, HandshakeError>>,
 }
 
-const DIALER: LogicalAddr = match LogicalAddr::new(1, 2, 3) {
-    Ok(addr) => addr,
-    Err(_) => panic!("not an address"),
-};
-const ACCEPTOR: LogicalAddr = match LogicalAddr::new(1, 7, 42) {
-    Ok(addr) => addr,
-    Err(_) => panic!("not an address"),
-};
+const DIALER: LogicalAddr = LogicalAddr::new(1, 2, 3);
+const ACCEPTOR: LogicalAddr = LogicalAddr::new(1, 7, 42);
 const DIALER_NONCE: [u8; 32] = [0xd1; 32];
 const ACCEPTOR_NONCE: [u8; 32] = [0xac; 32];
 
@@ -329,7 +323,7 @@ fn what_is_wrong_on_its_face_is_refused_with_proof() {
     let mut other_deployment = scene();
     other_deployment.acceptor.deployment = "green".to_owned();
     let mut stale = scene();
-    stale.dial.to = LogicalAddr::new(1, 7, 43).unwrap();
+    stale.dial.to = LogicalAddr::new(1, 7, 43);
     let mut itself = scene();
     itself.dialer.addr = ACCEPTOR;
     let mut guest = scene();

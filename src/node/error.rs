@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_main_that_returns_it_prints_its_text() {
-        let me = LogicalAddr::new(1, 1, 1).unwrap();
+        let me = LogicalAddr::new(1, 1, 1);
         assert_eq!(
             format!("{:?}", StartError::NotAMember(me)),
             "NotAMember: 1.1.1 is not in discovery: add it there before the node starts"
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_discovery_says_is_said_once() {
-        let me = LogicalAddr::new(1, 1, 1).unwrap();
+        let me = LogicalAddr::new(1, 1, 1);
         assert_eq!(
             text(DiscoveryError::NotAMember(me)),
             "1.1.1 is not a member; add it to discovery first"

@@ -17,10 +17,9 @@ use crate::name::fnv1a;
 /// ```
 /// use seaway::{LogicalAddr, NodeType, Pick, Target};
 /// const ROOMS: NodeType = NodeType::new(7);
-/// let named = Target::from("1.7.42".parse::<LogicalAddr>()?);
+/// let named = Target::from(LogicalAddr::new(1, 7, 42));
 /// let picked = Target::from(Pick::any(ROOMS));
 /// assert_eq!((named.to_string(), picked.to_string()), ("1.7.42".into(), "any node of type 7".into()));
-/// # Ok::<(), seaway::AddrError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -12,13 +12,13 @@ use crate::clock::Millis;
 use crate::incarnation::Incarnation;
 
 fn addr(id: u16) -> LogicalAddr {
-    LogicalAddr::new(1, 1, id).unwrap()
+    LogicalAddr::new(1, 1, id)
 }
 
 fn addrs() -> impl Strategy<Value = LogicalAddr> {
     (1..4096_u16, 1..=255_u8, 0..4096_u16).prop_map(|(group, number, id)| match number {
-        255 => LogicalAddr::harbor(group, id).unwrap(),
-        number => LogicalAddr::new(group, number, id).unwrap(),
+        255 => LogicalAddr::harbor(group, id),
+        number => LogicalAddr::new(group, number, id),
     })
 }
 

@@ -24,6 +24,8 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// Rooms are of type 7: the 7 in their addresses.
 const ROOMS: NodeType = NodeType::new(7);
+const ROOM: LogicalAddr = LogicalAddr::new(1, 7, 1);
+const GUEST: LogicalAddr = LogicalAddr::new(1, 1, 1);
 const DISCOVERY: &str = "127.0.0.1:8110";
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,18 +43,16 @@ impl chat::room::Service for Room {
 
 /// Starts the room `1.7.1`.
 async fn start_room(discovery: &MockDiscovery) -> Result<Node> {
-    let address: LogicalAddr = "1.7.1".parse()?;
-    let builder = Node::builder(address)
+    let builder = Node::builder(ROOM)
         .serve(chat::room::Server::new(Room))
         .on_message(|cx, line: Line| async move { println!("{}: {}", cx.peer(), line.text) });
-    start(builder, address, discovery).await
+    start(builder, ROOM, discovery).await
 }
 
 /// Starts the guest `1.1.1`.
 async fn start_guest(discovery: &MockDiscovery) -> Result<Node> {
-    let address: LogicalAddr = "1.1.1".parse()?;
-    let builder = Node::builder(address).on_undeliverable(|notice| eprintln!("{notice}"));
-    start(builder, address, discovery).await
+    let builder = Node::builder(GUEST).on_undeliverable(|notice| eprintln!("{notice}"));
+    start(builder, GUEST, discovery).await
 }
 
 /// Tells discovery where the node listens, on any free port, and starts it.
@@ -66,8 +66,7 @@ async fn start(builder: Builder, address: LogicalAddr, discovery: &MockDiscovery
 async fn talk(guest: &Node) -> Result<()> {
     let ann = JoinRequest { name: "Ann".into() };
 
-    let room: LogicalAddr = "1.7.1".parse()?;
-    let reply = chat::room::join(guest, room, ann.clone()).await?;
+    let reply = chat::room::join(guest, ROOM, ann.clone()).await?;
     println!("by address: {}", reply.welcome);
 
     let reply = chat::room::join(guest, Pick::any(ROOMS), ann.clone()).await?;
@@ -76,7 +75,7 @@ async fn talk(guest: &Node) -> Result<()> {
     let reply = chat::room::join(guest, Pick::by_key(ROOMS, "Ann"), ann).await?;
     println!("by key: {}", reply.welcome);
 
-    guest.send(room, &Line { text: "hello, everybody".into() }).await?;
+    guest.send(ROOM, &Line { text: "hello, everybody".into() }).await?;
     Ok(())
 }
 

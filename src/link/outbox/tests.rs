@@ -7,8 +7,8 @@ use crate::wire::{FLAG_NO_REPLY, FrameLimits, NO_DEADLINE, decode};
 const BOUNDS: Bounds = Bounds { bytes_max: 1000, reserve: 200 };
 
 fn header(kind: Kind, id: u64) -> Header {
-    let from = LogicalAddr::new(1, 1, 1).unwrap();
-    let to = LogicalAddr::new(1, 1, 2).unwrap();
+    let from = LogicalAddr::new(1, 1, 1);
+    let to = LogicalAddr::new(1, 1, 2);
     Header::new(kind, from, to, id, Incarnation::from_bits(1))
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn harbors(count: u16) -> Vec<LogicalAddr> {
-    (0..count).map(|id| LogicalAddr::harbor(2, id).unwrap()).collect()
+    (0..count).map(|id| LogicalAddr::harbor(2, id)).collect()
 }
 
 fn choose(key: u64, candidates: &[LogicalAddr]) -> LogicalAddr {

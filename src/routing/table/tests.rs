@@ -71,7 +71,7 @@ proptest! {
         chunk in 1..8usize,
     ) {
         let changes: Vec<_> = changes.into_iter().map(|(group, kind, id, what)| {
-            let address = LogicalAddr::new(group, kind, id).unwrap();
+            let address = LogicalAddr::new(group, kind, id);
             let member = |network: &str| Arc::new(Member::new(address, network));
             match what {
                 0 => ViewChange::Added(member("a:1")),

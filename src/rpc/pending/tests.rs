@@ -18,7 +18,7 @@ impl Wake for Woken {
 }
 
 fn addr(id: u16) -> LogicalAddr {
-    LogicalAddr::new(1, 1, id).unwrap()
+    LogicalAddr::new(1, 1, id)
 }
 
 fn entry(peer: u16, position: u64, deadline: Millis) -> Entry {
