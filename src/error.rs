@@ -186,11 +186,11 @@ impl std::error::Error for Status {}
 #[non_exhaustive]
 pub enum CallError {
     /// The handler did not run and will not. Safe to retry, here or elsewhere.
-    #[error("call of {method} to {to} did not run: {reason}{}", Detail(detail))]
+    #[error("{} to {to} did not run: {}", Named(method), Why { to, reason: *reason, detail })]
     NotSent {
         /// Who was called; the address, if one was picked.
         to: Target,
-        /// The full name of the method.
+        /// The full name of the method, or of a message that a layer refuses.
         method: &'static str,
         /// Why.
         reason: Reason,
@@ -198,7 +198,7 @@ pub enum CallError {
         detail: String,
     },
     /// The request was sent, and what became of it is not known. A retry may do it twice.
-    #[error("call of {method} to {to} may have run: {cause}{}", Detail(detail))]
+    #[error("{} to {to} may have run: {cause}{}", Named(method), Detail(detail))]
     MaybeDone {
         /// Who was called; the address, if one was picked.
         to: Target,
@@ -241,7 +241,7 @@ pub enum Doubt {
 
 /// Why a message, or a notification, was not accepted. Nothing of it was sent.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} to {to} was not accepted: {reason}{}", Detail(detail))]
+#[error("{what} to {to} was not accepted: {}", Why { to, reason: *reason, detail })]
 #[non_exhaustive]
 pub struct SendError {
     /// Whom it was for; the address, if one was picked.
@@ -260,7 +260,35 @@ impl fmt::Debug for SendError {
     }
 }
 
-/// A text behind a colon, or nothing.
+/// What a layer refuses may be a message; the name of a method has a slash.
+struct Named<'a>(&'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.0.contains('/') { "call of" } else { "message" };
+        write!(f, "{kind} {}", self.0)
+    }
+}
+
+/// Why nothing was sent.
+struct Why<'a> {
+    to: &'a Target,
+    reason: Reason,
+    detail: &'a str,
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { to, reason, detail } = self;
+        match (to, reason) {
+            // Which members there are and cannot be picked says all.
+            (Target::Pick(_), Reason::NotAMember) if !detail.is_empty() => f.write_str(detail),
+            _ => write!(f, "{reason}{}", Detail(detail)),
+        }
+    }
+}
+
+/// A text in brackets, or nothing.
 struct Detail<'a>(&'a str);
 
 impl fmt::Display for Detail<'_> {
@@ -347,6 +375,12 @@ mod tests {
             error.to_string(),
             "call of chat.Room/Join to 1.2.1 did not run: \
              too much is in flight; try later or elsewhere (the callee is)"
+        );
+        let (method, reason, detail) = ("chat.Line", Reason::Refused, "who are you?".to_owned());
+        let error = CallError::NotSent { to: to.into(), method, reason, detail };
+        assert_eq!(
+            error.to_string(),
+            "message chat.Line to 1.2.1 did not run: it is refused there (who are you?)"
         );
         let (what, detail) = ("message chat.Line".to_owned(), String::new());
         let error = SendError { to: to.into(), what, reason: Reason::Draining, detail };

@@ -370,7 +370,7 @@ async fn p11_beyond_a_concurrency_one_more_is_refused_and_places_come_back() {
     let (one, two) = (tokio::spawn(request()), tokio::spawn(request()));
     begun.until_len(2).await;
     let error = call(&caller).await.unwrap_err();
-    assert!(error.to_string().contains("no more than 2 at once"), "{error}");
+    assert!(error.to_string().contains("the `Concurrency` of 1.2.1: 2 at once"), "{error}");
     // One is cancelled, one ends: both places are free.
     one.abort();
     end.notify_one();
@@ -394,6 +394,9 @@ async fn p11_a_peer_beyond_its_rate_is_refused() {
         outcomes.push(call(&caller).await.is_ok());
     }
     assert_eq!(outcomes, [true, true, true, false]);
+    let refused = call(&caller).await.unwrap_err().to_string();
+    let whose = "(the `RateLimit` of 1.2.1: 1 a second from each peer, 3 at once)";
+    assert!(refused.ends_with(whose), "{refused}");
     let other = cluster.node("1.1.2").await;
     call(&other).await.unwrap();
 }

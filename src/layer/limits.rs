@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Call, Layer, Next, Outcome};
+use super::{Call, Direction, Layer, Next, Outcome};
 use crate::clock::Millis;
 use crate::routing::Target;
 use crate::wire::Reason;
@@ -48,7 +48,7 @@ impl Layer for Concurrency {
         let before = self.running.fetch_add(1, Ordering::Relaxed);
         let _place = Place(&self.running);
         if before >= self.max {
-            let detail = format!("no more than {} at once, the `Concurrency` there", self.max);
+            let detail = format!("the `Concurrency` of {}: {} at once", call.me, self.max);
             return Err(call.refuse(Reason::Busy, detail));
         }
         next.run(call).await
@@ -135,7 +135,11 @@ impl RateLimit {
 impl Layer for RateLimit {
     async fn around(&self, call: Call, next: Next) -> Outcome {
         if !self.take(call.peer(), call.clock.now()) {
-            let detail = format!("no more than {} in a second, its `RateLimit`", self.per_second);
+            let (Self { per_second, burst, .. }, me) = (self, call.me);
+            let side = if call.direction() == Direction::Incoming { "from" } else { "to" };
+            let detail = format!(
+                "the `RateLimit` of {me}: {per_second} a second {side} each peer, {burst} at once"
+            );
             return Err(call.refuse(Reason::Busy, detail));
         }
         next.run(call).await

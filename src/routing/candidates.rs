@@ -95,8 +95,8 @@ impl fmt::Display for Candidates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { all, known, unavailable, unreachable, .. } = self;
         match known {
-            0 => return f.write_str("discovery has none"),
-            known => write!(f, "discovery has {known}")?,
+            0 => return f.write_str("discovery has no member of this type"),
+            known => write!(f, "discovery has {known} of this type")?,
         }
         if *unavailable > 0 {
             write!(f, ", {unavailable} not available")?;

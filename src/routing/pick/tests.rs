@@ -100,7 +100,7 @@ fn a_weight_is_how_often_one_is_picked() {
 fn one_who_weighs_nothing_is_not_picked_even_alone() {
     let weightless = candidates([room("1.7.1").label("weight", "0")]);
     assert_eq!(Pick::weighted(ROOMS).choose(&weightless, || 0, || 0, all_good), None);
-    assert_eq!(weightless.to_string(), "discovery has 1, 1 of which none was chosen");
+    assert_eq!(weightless.to_string(), "discovery has 1 of this type, 1 of which none was chosen");
 }
 
 #[test]
@@ -162,14 +162,15 @@ fn near_ones_go_first_and_others_when_there_are_none() {
 fn who_finds_nobody_is_told_what_was_seen() {
     let nobody = candidates([]);
     assert_eq!(by_key(1_u64, &nobody), None);
-    assert_eq!(nobody.to_string(), "discovery has none");
+    assert_eq!(nobody.to_string(), "discovery has no member of this type");
     let few = candidates([
         room("1.7.1").available(false),
         room("1.7.2").available(false),
         room("2.7.1").exported(true),
     ]);
     assert_eq!(by_key(1_u64, &few), None);
-    let seen = "discovery has 3, 2 not available, 1 in groups that no harbor leads to";
+    let seen = "discovery has 3 of this type, 2 not available, \
+                1 in groups that no harbor leads to";
     assert_eq!(few.to_string(), seen);
 }
 
