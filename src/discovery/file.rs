@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -45,12 +45,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// safe side, write another file and rename it.
 ///
 /// Nothing is written to the file: announcing and withdrawing succeed and do nothing, so nobody
-/// learns from it that a node drains or was started twice.
+/// learns from it that a node drains or was started twice, nor the labels of its builder.
 #[derive(Clone, Debug)]
 pub struct MembersFile {
     path: PathBuf,
     /// Shared by all watches, so that a later one does not seem to go back.
     revision: Arc<AtomicU64>,
+    /// Of labels that nobody sees.
+    warned: Arc<Once>,
 }
 
 impl MembersFile {
@@ -60,7 +62,7 @@ impl MembersFile {
     /// let discovery = seaway::discovery::MembersFile::open("members.toml");
     /// ```
     pub fn open(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), revision: Arc::default() }
+        Self { path: path.into(), revision: Arc::default(), warned: Arc::new(Once::new()) }
     }
 
     fn snapshot(&self, members: Vec<Member>) -> Event {
@@ -86,7 +88,16 @@ impl Discovery for MembersFile {
         Ok(watch)
     }
 
-    async fn announce(&self, _: &Announcement) -> Result<(), DiscoveryError> {
+    async fn announce(&self, me: &Announcement) -> Result<(), DiscoveryError> {
+        if !me.labels.is_empty() {
+            self.warned.call_once(|| {
+                tracing::warn!(
+                    node = %me.address,
+                    labels = me.labels.len(),
+                    "labels of the builder reach no peer: write them into the members file"
+                );
+            });
+        }
         Ok(())
     }
 

@@ -204,7 +204,7 @@ impl Builder {
 
     /// Adds a label that the node announces about itself, such as its version, zone or weight; at
     /// most 32 of 4 KiB in all, with those that discovery has of it. One with the same key is
-    /// replaced.
+    /// replaced. With [`crate::discovery::MembersFile`] it reaches no peer: write it into the file.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self

@@ -49,6 +49,24 @@ fn problem(event: &Event) -> &str {
     text
 }
 
+#[tokio::test]
+async fn labels_of_a_builder_are_warned_of_once() {
+    let logs = tempfile::NamedTempFile::new().unwrap();
+    let log =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(logs.reopen().unwrap()));
+    let _here = tracing::subscriber::set_default(log.finish());
+    let file = MembersFile::open("members.toml");
+    let me = Announcement::new(LogicalAddr::new(1, 1, 1), Incarnation::from_bits(1));
+    file.announce(&me).await.unwrap();
+    assert_eq!(fs::read_to_string(&logs).unwrap(), "");
+    let labelled = me.label("zone", "a");
+    for _ in 0..2 {
+        file.announce(&labelled).await.unwrap();
+    }
+    let told = fs::read_to_string(&logs).unwrap();
+    assert_eq!(told.matches("labels of the builder reach no peer").count(), 1, "{told}");
+}
+
 #[test]
 fn every_field_is_read_and_most_may_be_left_out() {
     let text = r#"
