@@ -9,7 +9,7 @@ use std::time::Duration;
 use seaway::discovery::InProcess;
 use seaway::{Context, Node, NodeType, Pick, Status};
 use seaway_testproto::hotel::{BookReply, BookRequest, desk};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 const DESKS: NodeType = NodeType::new(2);
@@ -62,9 +62,7 @@ async fn story() -> Result<()> {
     // One leaves: discovery says so, and of the guests only its own move, to all others.
     let before = desks_of_guests(&node).await?;
     desks.remove(1).shutdown(Duration::from_secs(1)).await;
-    while node.members(DESKS).count() > 2 {
-        sleep(Duration::from_millis(1)).await;
-    }
+    node.members_until(|node| node.members(DESKS).count() == 2).await;
     let after = desks_of_guests(&node).await?;
     let moved = before.iter().zip(&after).filter(|(before, after)| before != after);
     println!("{two} leaves: of 300 guests {} move, all of them its own", moved.clone().count());

@@ -238,6 +238,30 @@ impl Node {
         self.inner.router.table().members().cloned().collect()
     }
 
+    /// Waits until the members are as wanted, which is asked at once and after each change of what
+    /// discovery knows. A node that has stopped hears of none, so put a timeout around it.
+    ///
+    /// ```no_run
+    /// # async fn example(node: seaway::Node) {
+    /// const ROOMS: seaway::NodeType = seaway::NodeType::new(7);
+    /// node.members_until(|node| node.members(ROOMS).count() >= 3).await;
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn members_until(&self, mut is_wanted: impl FnMut(&Self) -> bool) {
+        loop {
+            // Made first, so that no change is missed while it is asked.
+            let changed = self.inner.router.changed.notified();
+            if is_wanted(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// What the node has counted since it started.
     #[must_use]
     pub fn stats(&self) -> Stats {

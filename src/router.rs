@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::Member;
@@ -18,6 +19,8 @@ use crate::wire::Reason;
 pub(crate) struct Router {
     home: Arc<Home>,
     table: ArcSwap<Table>,
+    /// Another table is there.
+    pub(crate) changed: Notify,
     links: RwLock<HashMap<LogicalAddr, Arc<Link>>>,
     /// The zone that this node says it is in.
     zone: Option<String>,
@@ -55,7 +58,7 @@ impl Router {
         let table = ArcSwap::from_pointee(Table::new(home.me));
         let mut turns = Vec::new();
         turns.resize_with(1 + usize::from(u8::MAX), AtomicUsize::default);
-        Self { home, table, links: RwLock::default(), zone, turns }
+        Self { home, table, changed: Notify::new(), links: RwLock::default(), zone, turns }
     }
 
     /// What discovery knows, as of now.
@@ -65,6 +68,7 @@ impl Router {
 
     pub(crate) fn set_table(&self, table: Table) {
         self.table.store(Arc::new(table));
+        self.changed.notify_waiters();
     }
 
     /// Who is meant now.

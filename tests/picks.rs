@@ -52,6 +52,26 @@ async fn a_call_goes_to_one_of_those_that_discovery_calls_available() {
 }
 
 #[tokio::test]
+async fn who_waits_for_members_waits_until_they_are_as_wanted() {
+    let cluster = Cluster::empty();
+    let node = cluster.node("1.1.1").await;
+    let mut asked = 0;
+    let three = node.members_until(|node| {
+        asked += 1;
+        node.all_members().len() == 3
+    });
+    let join = async {
+        for address in ["1.2.1", "1.2.2"] {
+            cluster.node(address).await;
+        }
+    };
+    soon("three members", async { tokio::join!(three, join) }).await;
+    assert_eq!(node.all_members().len(), 3);
+    assert!(asked > 1, "it was not so at first");
+    soon("no wait for what is so", node.members_until(|_| true)).await;
+}
+
+#[tokio::test]
 async fn a_pick_that_finds_nobody_says_what_it_looked_for_and_what_it_saw() {
     let cluster = Cluster::new();
     let node = cluster.node("1.1.1").await;
