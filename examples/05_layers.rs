@@ -38,7 +38,8 @@ fn via(name: &'static str) -> impl Layer + 'static {
     }
 }
 
-/// So is a function: this one lets in only what has come such a way.
+/// So is a function: this one lets in only what has come such a way. Messages have no metadata, so a
+/// node that handles some would look at `call.kind()` first.
 async fn check(call: Call, next: Next) -> Outcome {
     match call.metadata("way") {
         Some(_) => next.run(call).await,

@@ -56,9 +56,11 @@ use crate::wire::Reason;
 
 /// What stands around a call, or around a message that comes in.
 ///
-/// Whatever is not handed to `next` does not happen: the outcome is then the layer's. Needs the
-/// `async-trait` crate to be written by hand; a closure `|call: Call, next: Next| async move { … }`
-/// needs nothing.
+/// Whatever is not handed to `next` does not happen: the outcome is then the layer's. Messages have
+/// no metadata, so a layer that demands some refuses all of them unless it looks at [`Call::kind`].
+///
+/// Needs the `async-trait` crate to be written by hand; a closure `|call: Call, next: Next| async
+/// move { … }` needs nothing.
 #[async_trait]
 pub trait Layer: Send + Sync {
     /// Takes the call on its way in, and its outcome on the way out.
@@ -189,7 +191,7 @@ impl Call {
         self.body.len()
     }
 
-    /// The first value of a key of the metadata.
+    /// The first value of a key of the metadata; messages have none, unless a layer has set it.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata_pairs().find(|(found, _)| *found == key).map(|(_, value)| value)
