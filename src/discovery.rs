@@ -30,7 +30,7 @@ mod in_process;
 pub use file::MembersFile;
 pub use in_process::InProcess;
 pub use member::{Announcement, Member, MemberError};
-pub(crate) use view::{View, ViewChange};
+pub(crate) use view::{Applied, View, ViewChange};
 pub use watch::{Change, Event, Watch, WatchClosed, WatchSender};
 
 /// Where a node learns who the members are, and says that it lives.

@@ -1,9 +1,11 @@
 //! The facade: what users hold in their hands.
 
+mod address;
 mod builder;
 mod engine;
 mod error;
 mod membership;
+mod picture;
 mod stop;
 
 use std::any::Any;
@@ -16,13 +18,16 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{Builder, IntoAddr, Serve};
+pub use address::IntoAddr;
+pub use builder::{Builder, Serve};
 pub use error::StartError;
 pub use stop::{Report, StopCause};
 
+use engine::Engines;
+
 use crate::addr::{LogicalAddr, NodeType};
 use crate::context::Context;
-use crate::discovery::{Discovery, Member};
+use crate::discovery::Member;
 use crate::dispatch::Dispatch;
 use crate::error::SendError;
 use crate::incarnation::Incarnation;
@@ -52,7 +57,7 @@ pub(crate) struct Inner {
     caller: Arc<Caller>,
     sender: Sender,
     dispatch: Arc<Dispatch>,
-    discovery: Arc<dyn Discovery>,
+    engines: Engines,
     labels: Vec<(String, String)>,
     local_addr: SocketAddr,
     /// Why the node stops, once it does.

@@ -7,7 +7,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,10 +14,10 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::Engine;
+use super::address::IntoAddr;
+use super::engine::{Engine, Engines};
 use super::error::StartError;
 use super::membership::{self, Membership};
 use super::{Guard, Inner, Node, stop};
@@ -41,9 +40,6 @@ use crate::relay::Relay;
 use crate::router::Router;
 use crate::rpc::{Caller, Limit, Methods, Pending, Server, erase};
 
-/// How long a node waits for its first word from discovery.
-const FIRST_WORD: Duration = Duration::from_secs(5);
-
 /// What a node is made of. Made by [`Node::builder`]; nothing happens before
 /// [`Builder::start`].
 #[must_use = "a builder does nothing until it is started"]
@@ -51,7 +47,8 @@ pub struct Builder {
     address: Result<LogicalAddr, StartError>,
     config: Config,
     keys: Vec<ClusterKey>,
-    discovery: Option<Arc<dyn Discovery>>,
+    discovery: Option<Engine>,
+    harbor_discovery: Option<Engine>,
     listen: Listen,
     labels: Vec<(String, String)>,
     methods: Methods,
@@ -78,40 +75,6 @@ struct Clash {
     second: String,
 }
 
-/// What can be the address of a node: a [`LogicalAddr`], or text such as `1.2.3`.
-pub trait IntoAddr {
-    /// The address.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError::Address`] when it is none.
-    fn into_addr(self) -> Result<LogicalAddr, StartError>;
-}
-
-impl IntoAddr for LogicalAddr {
-    fn into_addr(self) -> Result<LogicalAddr, StartError> {
-        Ok(self)
-    }
-}
-
-impl IntoAddr for &str {
-    fn into_addr(self) -> Result<LogicalAddr, StartError> {
-        self.parse().map_err(|error| StartError::Address { text: self.to_owned(), error })
-    }
-}
-
-impl IntoAddr for String {
-    fn into_addr(self) -> Result<LogicalAddr, StartError> {
-        self.as_str().into_addr()
-    }
-}
-
-impl IntoAddr for &String {
-    fn into_addr(self) -> Result<LogicalAddr, StartError> {
-        self.as_str().into_addr()
-    }
-}
-
 /// A service with all its methods, to be given to [`Builder::serve`]. Generated servers are such.
 pub trait Serve {
     /// Registers each method, with [`Builder::on_call`].
@@ -125,6 +88,7 @@ impl Builder {
             config: Config::default(),
             keys: Vec::new(),
             discovery: None,
+            harbor_discovery: None,
             listen: Listen::Advertised,
             labels: Vec::new(),
             methods: HashMap::new(),
@@ -139,7 +103,15 @@ impl Builder {
 
     /// Where the node learns of its peers. Without one it does not start.
     pub fn discovery(mut self, discovery: impl Discovery + 'static) -> Self {
-        self.discovery = Some(Arc::new(Engine::new(discovery)));
+        self.discovery = Some(Engine::new(discovery));
+        self
+    }
+
+    /// Where a harbor learns of the harbors of other groups, besides the discovery of its own
+    /// group; it must be a member in both. A harbor without one finds everybody in
+    /// [`Builder::discovery`]. [`Builder::start`] fails if the node is no harbor.
+    pub fn harbor_discovery(mut self, discovery: impl Discovery + 'static) -> Self {
+        self.harbor_discovery = Some(Engine::new(discovery));
         self
     }
 
@@ -349,28 +321,32 @@ impl Builder {
             Err(error) => return Err(error),
         };
         self.check()?;
-        let discovery = self.discovery.take().ok_or(StartError::NoDiscovery)?;
+        let engines = self.engines(me)?;
         let incarnation = new_incarnation()?;
-        let mut membership = Membership::new(me, Arc::clone(&discovery));
-        timeout(FIRST_WORD, membership.first())
-            .await
-            .map_err(|_| StartError::DiscoverySilent(FIRST_WORD))??;
-        let Some(member) = membership.me() else { return Err(StartError::NotAMember(me)) };
-        let advertised = member.network.clone();
+        let membership = Membership::begin(me, &engines).await?;
         let keys = std::mem::take(&mut self.keys);
         let config = self.config.clone();
         let home = Home::new(me, incarnation, config, &keys, random_seed()?)
             .map_err(|error| StartError::Config(error.to_string()))?;
         let home = Arc::new(home);
-        let listener = self.bind(&home, &advertised).await?;
+        let listener = self.bind(&home, &membership.me.network).await?;
         let local_addr = listener.local_addr().map_err(StartError::Listener)?;
         if !home.is_allowed(local_addr.ip()) {
             return Err(StartError::NotLoopback(local_addr));
         }
-        let node = self.assemble(home, discovery, membership.table(), local_addr);
+        let node = self.assemble(home, engines, membership.table.clone(), local_addr);
         membership::announce(&node.inner, true).await?;
         run(&node, listener, membership);
         Ok(node)
+    }
+
+    fn engines(&mut self, me: LogicalAddr) -> Result<Engines, StartError> {
+        let harbors = self.harbor_discovery.take();
+        if harbors.is_some() && !me.is_harbor() {
+            return Err(StartError::NotAHarbor(me));
+        }
+        let cluster = self.discovery.take().ok_or(StartError::NoDiscovery)?;
+        Ok(Engines { cluster, harbors })
     }
 
     fn zone(&self) -> Option<String> {
@@ -407,7 +383,7 @@ impl Builder {
     fn assemble(
         self,
         home: Arc<Home>,
-        discovery: Arc<dyn Discovery>,
+        engines: Engines,
         table: crate::routing::Table,
         local_addr: SocketAddr,
     ) -> Node {
@@ -459,7 +435,7 @@ impl Builder {
                 router,
                 caller,
                 dispatch,
-                discovery,
+                engines,
                 labels: self.labels,
                 local_addr,
                 stopping: watch::Sender::new(None),
@@ -486,8 +462,7 @@ fn run(node: &Node, listener: TcpListener, membership: Membership) {
     home.tasks.spawn(async move {
         stop.run_until_cancelled(dispatch.keep_accounts()).await;
     });
-    home.tasks.spawn(membership.follow(Arc::clone(inner)));
-    home.tasks.spawn(membership::keep_announcing(Arc::clone(inner)));
+    membership.follow(inner);
     let last = stop::Last(Arc::clone(inner));
     tokio::spawn(async move {
         last.0.home.stop.cancelled().await;

@@ -54,6 +54,15 @@ pub enum StartError {
     /// Discovery has no such member.
     #[error("{0} is not in discovery: add it there before the node starts")]
     NotAMember(LogicalAddr),
+    /// A node that is no harbor has a harbors' discovery.
+    #[error(
+        "{0} is no harbor: leave out `.harbor_discovery(…)`, or give the node an address of type \
+         255, such as {group}.255.1", group = .0.group()
+    )]
+    NotAHarbor(LogicalAddr),
+    /// What is wrong is so in the harbors' discovery, not in that of the harbor's own group.
+    #[error("the harbors' discovery: {0}")]
+    HarborDiscovery(Box<Self>),
     /// What was given to listen on is no `host:port`, or its host does not resolve.
     #[error(
         "cannot listen on {address:?}: {error}; what is wanted is host:port with a host or IP \
@@ -89,6 +98,8 @@ pub enum StartError {
 
 debug_by_text!(
     StartError: Address,
+    NotAHarbor,
+    HarborDiscovery,
     Config,
     Clash,
     LimitOnNothing,

@@ -17,7 +17,7 @@ const YOUNG_MS: u64 = 5_000;
 /// How often a stopping node looks whether it is done.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long the last word to discovery may take.
-const WITHDRAW: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long peers may take to hear that a node drains, before it looks whether it is done.
 const HEAR: Duration = Duration::from_secs(1);
 /// How long the tasks of a node may take to end after everything is closed.
@@ -144,7 +144,7 @@ async fn drain(inner: &Inner, within: Duration) {
         }
     };
     // A discovery that does not answer must not eat the time of those who wait for replies.
-    drop(timeout_at(deadline, timeout(WITHDRAW, unavailable)).await);
+    drop(timeout_at(deadline, timeout(LAST_WORD, unavailable)).await);
     // Only when they know is there an end to what comes from them.
     drop(timeout_at(deadline, timeout(HEAR, tell_peers(inner))).await);
     let idle = async {
@@ -208,12 +208,7 @@ pub(super) async fn finish(inner: &Inner) {
     if timeout(CLOSE, home.tasks.wait()).await.is_err() {
         tracing::warn!(node = %home.me, tasks = home.tasks.len(), "handlers outlive their node");
     }
-    let withdraw = inner.discovery.withdraw(home.me, home.incarnation());
-    match timeout(WITHDRAW, withdraw).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(node = %home.me, %error, "cannot withdraw"),
-        Err(_) => tracing::debug!(node = %home.me, "discovery does not answer"),
-    }
+    membership::withdraw(inner).await;
     inner.router.forget_all();
     tracing::info!(node = %home.me, "node stopped");
     inner.stopped.cancel();
