@@ -7,11 +7,12 @@
 //!
 //! ```text
 //!  engine --Event--> Watch --> View --ViewChange--> routing table, links
-//!         <--- announce, withdraw --- node
+//!         <--- announce, withdraw, carry --- node
 //! ```
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -115,6 +116,33 @@ pub trait Discovery: Send + Sync {
         me: LogicalAddr,
         incarnation: Incarnation,
     ) -> Result<(), DiscoveryError>;
+
+    /// Makes known here what the harbor `carrier` brings from its other discovery: all of it, until
+    /// its next word or until `ttl` has passed. So the exported members of a group come into the
+    /// [harbors' discovery](crate::Builder::harbor_discovery), and those of other groups from there
+    /// into the group's own, and nobody enters them twice. Called only by harbors with two
+    /// discoveries, when something about these members changes and every few seconds.
+    ///
+    /// An engine tells them like other members, with [`Member::carried_by`] set to the carrier. An
+    /// address that was entered here is told as that and not as carried. Of several carriers one
+    /// that is of the member's own group counts first, and then the one whose word about it is the
+    /// latest that was new.
+    ///
+    /// By default nothing is done, and this is a success: for members of other groups to be seen,
+    /// somebody must enter them in such an engine.
+    ///
+    /// # Errors
+    ///
+    /// When a member is invalid, nothing is changed; or when the engine cannot be asked now.
+    async fn carry(
+        &self,
+        carrier: LogicalAddr,
+        members: &[Member],
+        ttl: Duration,
+    ) -> Result<(), DiscoveryError> {
+        let _ = (carrier, members, ttl);
+        Ok(())
+    }
 }
 
 /// Why an engine did not do what it was asked.

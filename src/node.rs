@@ -2,6 +2,7 @@
 
 mod address;
 mod builder;
+mod carrying;
 mod engine;
 mod error;
 mod membership;

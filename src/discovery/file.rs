@@ -45,7 +45,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// safe side, write another file and rename it.
 ///
 /// Nothing is written to the file: announcing and withdrawing succeed and do nothing, so nobody
-/// learns from it that a node drains or was started twice, nor the labels of its builder.
+/// learns from it that a node drains or was started twice, nor the labels of its builder. Exported
+/// members of other groups that a node should see are to be in its file: harbors do not carry them
+/// there.
 #[derive(Clone, Debug)]
 pub struct MembersFile {
     path: PathBuf,

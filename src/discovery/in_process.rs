@@ -1,17 +1,20 @@
 //! An engine inside the process: for tests, and for deployments of one process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::carried::Carried;
 use super::member::{Announcement, Member};
 use super::watch::{Change, Event, Watch, WatchSender};
 use super::{Discovery, DiscoveryError};
 use crate::addr::LogicalAddr;
 use crate::incarnation::Incarnation;
+
+mod carried;
 
 /// How many changes are remembered for all watchers together; whoever is further behind gets a
 /// snapshot instead.
@@ -23,7 +26,8 @@ const FIRST_TTL: Duration = Duration::from_secs(10);
 ///
 /// Somebody says who the members are ([`put`](Self::put), [`remove`](Self::remove)), and nodes
 /// announce themselves on top of that: an announced label goes before a configured one with the
-/// same key, and a member is available when it is in both places. Announcements expire only when
+/// same key, and a member is available when it is in both places. Harbors [`carry`](Self::carry)
+/// members of other groups here, which go after those that were put. All this expires only when
 /// somebody calls [`expire`](Self::expire).
 ///
 /// Any number of nodes may watch. A slow one costs nothing: it is told the sum of what it missed.
@@ -59,7 +63,8 @@ impl InProcess {
     /// # Errors
     ///
     /// When the member [is invalid](Member::check); nothing is changed then.
-    pub fn put(&self, member: Member) -> Result<(), DiscoveryError> {
+    pub fn put(&self, mut member: Member) -> Result<(), DiscoveryError> {
+        member.carried_by = None;
         self.modify(|state| {
             let known = state.members.get(&member.address).cloned();
             let is_past = known.as_ref().is_none_or(|known| {
@@ -73,7 +78,8 @@ impl InProcess {
         })
     }
 
-    /// Removes a member and returns what was said of it, if it was one.
+    /// Removes a member that was put and returns what was said of it, if it was one. If harbors
+    /// carry it, it stays as one of theirs.
     #[expect(clippy::must_use_candidate, reason = "mostly called for what it does")]
     pub fn remove(&self, address: LogicalAddr) -> Option<Member> {
         let mut removed = None;
@@ -132,8 +138,15 @@ impl InProcess {
         self.state.borrow().members.values().map(|entry| entry.configured.clone()).collect()
     }
 
+    /// How many members each harbor carries here.
+    #[must_use]
+    pub fn carried(&self) -> BTreeMap<LogicalAddr, usize> {
+        self.state.borrow().carried.counts()
+    }
+
     /// Makes each member unavailable of which nothing was announced for the `ttl` of its last
     /// announcement, or for 10 s since it was put. It is available again when it announces itself.
+    /// Forgets what a harbor carries that has not said it again within its `ttl`.
     ///
     /// Nothing does this by itself: who tells the members to nodes that may die calls it now and
     /// then.
@@ -198,6 +211,17 @@ impl Discovery for InProcess {
             _ => Ok(false),
         })
     }
+
+    async fn carry(
+        &self,
+        carrier: LogicalAddr,
+        members: &[Member],
+        ttl: Duration,
+    ) -> Result<(), DiscoveryError> {
+        members.iter().try_for_each(Member::check)?;
+        let until = Instant::now().checked_add(ttl);
+        self.modify(|state| Ok(state.carry(carrier, members, until)))
+    }
 }
 
 /// Tells one watcher what it does not know yet, until it or the engine is gone.
@@ -223,16 +247,26 @@ async fn tell(mut state: watch::Receiver<State>, watcher: WatchSender) {
 #[derive(Debug, Default)]
 struct State {
     members: BTreeMap<LogicalAddr, Entry>,
+    carried: Carried,
     /// Counts the changes.
     revision: u64,
     /// The latest changes; the last of them led to `revision`.
     log: VecDeque<Change>,
-    last_removed: Option<Member>,
+    /// What was told before the latest change of the address that it changed.
+    last_changed: Option<Member>,
 }
 
 impl State {
+    /// What is told of an address.
+    fn told(&self, address: LogicalAddr) -> Option<Member> {
+        let put = self.members.get(&address).map(Entry::member);
+        put.or_else(|| self.carried.get(address))
+    }
+
     fn members(&self) -> Vec<Member> {
-        self.members.values().map(Entry::member).collect()
+        let put = self.members.keys().copied();
+        let all: BTreeSet<_> = put.chain(self.carried.addresses()).collect();
+        all.into_iter().filter_map(|address| self.told(address)).collect()
     }
 
     /// Changes what is known of a member; whether watchers have to know.
@@ -251,19 +285,28 @@ impl State {
     fn set(&mut self, entry: Entry) -> Result<bool, DiscoveryError> {
         let member = entry.member();
         member.check()?;
-        let known = self.members.insert(member.address, entry);
-        let is_news = known.is_none_or(|known| known.member() != member);
-        if is_news {
-            self.note(Change::Put(member));
-        }
-        Ok(is_news)
+        let before = self.told(member.address);
+        self.members.insert(member.address, entry);
+        Ok(self.note_since(member.address, before))
     }
 
     fn remove(&mut self, address: LogicalAddr) -> Option<Member> {
         let member = self.members.remove(&address)?.member();
-        self.last_removed = Some(member.clone());
-        self.note(Change::Remove(address));
+        self.note_since(address, Some(member.clone()));
         Some(member)
+    }
+
+    /// Takes note of what a harbor carries; whether watchers have to know.
+    fn carry(&mut self, carrier: LogicalAddr, all: &[Member], until: Option<Instant>) -> bool {
+        let mut touched = self.carried.of(carrier);
+        touched.extend(all.iter().map(|member| member.address));
+        let before: Vec<_> = touched.iter().map(|address| self.told(*address)).collect();
+        self.carried.set(carrier, all, until);
+        let mut is_news = false;
+        for (address, before) in touched.into_iter().zip(before) {
+            is_news |= self.note_since(address, before);
+        }
+        is_news
     }
 
     /// Takes note of who is silent at `now`; whether watchers have to know.
@@ -276,6 +319,20 @@ impl State {
         for entry in silent {
             // An entry that was valid stays so.
             is_news |= self.set(Entry { is_silent: true, ..entry }).unwrap_or(false);
+        }
+        for carrier in self.carried.expired(now) {
+            is_news |= self.carry(carrier, &[], None);
+        }
+        is_news
+    }
+
+    /// Takes note of what is different about an address of which `before` was told.
+    fn note_since(&mut self, address: LogicalAddr, before: Option<Member>) -> bool {
+        let now = self.told(address);
+        let is_news = now != before;
+        if is_news {
+            self.note(now.map_or(Change::Remove(address), Change::Put));
+            self.last_changed = before;
         }
         is_news
     }
@@ -303,15 +360,16 @@ impl State {
             let changes = self.log.range(from..).cloned().collect();
             return Some((revision, Event::Delta { base: told, revision, changes }));
         }
+        let members = self.members();
         // An empty snapshot would be doubted although all these removals were real. So tell the
         // state before the last one; that one follows from the log.
-        if self.members.is_empty()
-            && let Some(last) = &self.last_removed
+        if members.is_empty()
+            && let Some(last) = &self.last_changed
         {
             let (revision, members) = (revision - 1, vec![last.clone()]);
             return Some((revision, Event::Snapshot { revision, members }));
         }
-        Some((revision, Event::Snapshot { revision, members: self.members() }))
+        Some((revision, Event::Snapshot { revision, members }))
     }
 }
 

@@ -52,6 +52,10 @@ pub struct Member {
     /// Free words for those who pick: at most 32 pairs and 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The harbor that has carried it here from another discovery; `None` if it was entered here.
+    /// Engines set it, see [`Discovery::carry`](super::Discovery::carry).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_by: Option<LogicalAddr>,
 }
 
 fn yes() -> bool {
@@ -68,6 +72,7 @@ impl Member {
             available: true,
             incarnation: None,
             labels: BTreeMap::new(),
+            carried_by: None,
         }
     }
 
@@ -97,6 +102,19 @@ impl Member {
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
         self
+    }
+
+    /// Sets which harbor has carried it here.
+    #[must_use]
+    pub fn carried_by(mut self, carrier: LogicalAddr) -> Self {
+        self.carried_by = Some(carrier);
+        self
+    }
+
+    /// Whether it stands where a harbor of another group than its own has carried it: with those
+    /// for whom that was done, and not for others to take it further.
+    pub(crate) fn is_brought_in(&self) -> bool {
+        self.carried_by.is_some_and(|carrier| carrier.group() != self.address.group())
     }
 
     /// Says whether the fields make sense. Nothing is resolved or asked.

@@ -12,8 +12,8 @@ use super::member::{Member, MemberError};
 use super::watch::{Change, Event};
 use crate::addr::LogicalAddr;
 
-/// The members that one node may see: those of its own group and itself, exported ones of other
-/// groups, and for a harbor all other harbors.
+/// The members that one node may see: those of its own group and itself, as they were entered for
+/// it, exported ones of other groups, and for a harbor all other harbors.
 #[derive(Debug)]
 pub(crate) struct View {
     me: LogicalAddr,
@@ -22,6 +22,10 @@ pub(crate) struct View {
     known: Option<u64>,
     /// The same, of whichever watch.
     seen: Option<u64>,
+    /// The engine was away, and has told no snapshot since.
+    is_unsure: bool,
+    /// Carried members that an engine which was away has not told again.
+    doubted: BTreeSet<LogicalAddr>,
 }
 
 /// What an event came to.
@@ -70,11 +74,23 @@ type Wanted = BTreeMap<LogicalAddr, Option<Arc<Member>>>;
 
 impl View {
     pub(crate) fn new(me: LogicalAddr) -> Self {
-        Self { me, members: BTreeMap::new(), known: None, seen: None }
+        Self {
+            me,
+            members: BTreeMap::new(),
+            known: None,
+            seen: None,
+            is_unsure: false,
+            doubted: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn get(&self, address: LogicalAddr) -> Option<&Arc<Member>> {
         self.members.get(&address)
+    }
+
+    /// All in sight, in the order of their addresses.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.values()
     }
 
     /// How many members are in sight, the node itself among them.
@@ -87,6 +103,29 @@ impl View {
     /// engine that has lost its state. The members stay until it says otherwise.
     pub(crate) fn on_new_watch(&mut self) {
         self.known = None;
+        self.is_unsure = true;
+    }
+
+    /// Whether the engine was away and has told no snapshot since.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
+    /// Whether there are carried members that an engine which was away has not told again. It may
+    /// have forgotten them until harbors carry them there again, so they stay until
+    /// [`View::settle`].
+    pub(crate) fn is_doubting(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    /// Believes by now that the doubted members are gone, unless the engine is away again.
+    pub(crate) fn settle(&mut self) -> Applied {
+        let mut applied = Applied::default();
+        if !self.is_unsure {
+            let gone = std::mem::take(&mut self.doubted);
+            applied.changes = self.change(gone.into_iter().map(|gone| (gone, None)).collect());
+        }
+        applied
     }
 
     /// Takes note of an event. An entry that is invalid changes nothing: what was known of its
@@ -101,6 +140,7 @@ impl View {
                 self.on_delta(base, revision, changes, &mut reports)
             }
             Event::Problem(problem) => {
+                self.is_unsure = true;
                 reports.push(Report::Problem(problem));
                 Some(Wanted::new())
             }
@@ -129,6 +169,7 @@ impl View {
             reports.push(Report::WentBack { seen, told: revision });
         }
         self.advance(revision);
+        let was_away = std::mem::take(&mut self.is_unsure);
 
         if members.is_empty() && !self.members.is_empty() {
             reports.push(Report::Emptied { held: self.members.len() });
@@ -142,8 +183,15 @@ impl View {
             }
             self.want(member, &mut wanted, reports);
         }
-        for address in self.members.keys().filter(|address| !named.contains(address)) {
-            wanted.insert(*address, None);
+        for (address, member) in &self.members {
+            if named.contains(address) {
+                continue;
+            }
+            if member.carried_by.is_some() && (was_away || self.doubted.contains(address)) {
+                self.doubted.insert(*address);
+            } else {
+                wanted.insert(*address, None);
+            }
         }
         Some(wanted)
     }
@@ -194,15 +242,18 @@ impl View {
     }
 
     fn sees(&self, member: &Member) -> bool {
-        member.exported
-            || member.address.group() == self.me.group()
-            || (member.address.is_harbor() && self.me.is_harbor())
+        if member.address.group() == self.me.group() {
+            // What was carried out and comes back is an echo: where it began is known better.
+            return member.carried_by.is_none();
+        }
+        member.exported || (member.address.is_harbor() && self.me.is_harbor())
     }
 
     /// Makes the members what is wanted, and says what that changed.
     fn change(&mut self, wanted: Wanted) -> Vec<ViewChange> {
         let mut changes = Vec::new();
         for (address, new) in wanted {
+            self.doubted.remove(&address);
             let old = self.members.get(&address).cloned();
             if old == new {
                 continue;

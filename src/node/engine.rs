@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::picture::Source;
 use crate::addr::LogicalAddr;
-use crate::discovery::{Announcement, Discovery, DiscoveryError, Watch};
+use crate::discovery::{Announcement, Discovery, DiscoveryError, Member, Watch};
 use crate::incarnation::Incarnation;
 
 /// How long an engine may take for an answer.
@@ -65,6 +65,16 @@ impl Engine {
     ) -> Result<(), DiscoveryError> {
         let engine = Arc::clone(&self.0);
         answer(async move { engine.withdraw(me, incarnation).await }).await
+    }
+
+    pub(super) async fn carry(
+        &self,
+        carrier: LogicalAddr,
+        members: Vec<Member>,
+        ttl: Duration,
+    ) -> Result<(), DiscoveryError> {
+        let engine = Arc::clone(&self.0);
+        answer(async move { engine.carry(carrier, &members, ttl).await }).await
     }
 }
 

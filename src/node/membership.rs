@@ -1,11 +1,15 @@
 //! What the discoveries say: kept in the routing table, told to the links, obeyed by the node
 //! itself. Each discovery is followed for itself, so that one that is gone holds up no other.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::select;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::carrying::{self, Carrier, Prompts};
 
 use super::engine::{Engine, Engines};
 use super::picture::{Picture, Source};
@@ -33,7 +37,7 @@ pub(super) struct Membership {
     pub(super) me: Arc<Member>,
     pub(super) table: Table,
     picture: Picture,
-    watches: Vec<(Source, Watch)>,
+    watches: Vec<Watch>,
 }
 
 impl Membership {
@@ -44,7 +48,7 @@ impl Membership {
         for (source, engine) in engines.all() {
             let watch = timeout(FIRST_WORD, first_word(me, &mut picture, source, engine)).await;
             let watch = watch.unwrap_or(Err(StartError::DiscoverySilent(FIRST_WORD)));
-            watches.push((source, watch.map_err(|error| said_of(source, error))?));
+            watches.push(watch.map_err(|error| said_of(source, error))?);
         }
         let member = |source| {
             let member = picture.me(source).cloned();
@@ -60,14 +64,47 @@ impl Membership {
     /// Follows the discoveries, and says to them that the node lives, until it stops. Without an
     /// engine, the node goes on with what it knew last.
     pub(super) fn follow(self, inner: &Arc<Inner>) {
-        let tasks = &inner.home.tasks;
-        let picture = Arc::new(Mutex::new(self.picture));
-        for (source, watch) in self.watches {
-            let (inner, picture) = (Arc::clone(inner), Arc::clone(&picture));
-            tasks.spawn(follow(inner, picture, source, watch));
+        let known = Arc::new(Known::new(self.picture));
+        for ((source, engine), watch) in inner.engines.all().zip(self.watches) {
+            let (inner, known, engine) = (Arc::clone(inner), Arc::clone(&known), engine.clone());
+            if inner.engines.harbors.is_some() {
+                let carrier = Carrier::new(&inner, &known, source, engine.clone());
+                spawn(&inner, carrier.keep_carrying());
+            }
+            spawn(&inner, keep_announcing(Arc::clone(&inner), source, engine.clone()));
+            let home = Arc::clone(&inner);
+            let follower = Follower { inner: home, known, source, engine, settle_at: None };
+            spawn(&inner, follower.follow(watch));
         }
-        for (source, engine) in inner.engines.all() {
-            tasks.spawn(keep_announcing(Arc::clone(inner), source, engine.clone()));
+    }
+}
+
+/// Starts a task that ends with the node.
+fn spawn(inner: &Inner, task: impl Future<Output = ()> + Send + 'static) {
+    let stop = inner.home.stop.clone();
+    inner.home.tasks.spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
+}
+
+/// What the tasks share that follow the discoveries and carry between them.
+pub(super) struct Known {
+    pub(super) picture: Mutex<Picture>,
+    into_cluster: Prompts,
+    into_harbors: Prompts,
+}
+
+impl Known {
+    fn new(picture: Picture) -> Self {
+        let (into_cluster, into_harbors) = Default::default();
+        Self { picture: Mutex::new(picture), into_cluster, into_harbors }
+    }
+
+    /// What prompts who carries into a discovery.
+    pub(super) fn prompts(&self, into: Source) -> &Prompts {
+        match into {
+            Source::Cluster => &self.into_cluster,
+            Source::Harbors => &self.into_harbors,
         }
     }
 }
@@ -107,72 +144,104 @@ fn report(me: LogicalAddr, source: Source, applied: &Applied) {
     }
 }
 
-/// Follows one discovery until the node stops.
-async fn follow(inner: Arc<Inner>, picture: Arc<Mutex<Picture>>, source: Source, watch: Watch) {
-    let stop = inner.home.stop.clone();
-    let mut watch = Some(watch);
-    let mut retry = RETRY_MIN;
-    let following = async {
+/// Follows one discovery.
+struct Follower {
+    inner: Arc<Inner>,
+    known: Arc<Known>,
+    source: Source,
+    engine: Engine,
+    /// When it is believed that carried members are gone that are not told any more.
+    settle_at: Option<Instant>,
+}
+
+impl Follower {
+    async fn follow(mut self, watch: Watch) {
+        let mut watch = Some(watch);
+        let mut retry = RETRY_MIN;
         loop {
-            let event = match &mut watch {
-                Some(watch) => watch.next().await,
-                None => None,
-            };
-            let Some(event) = event else {
+            let Some(watching) = &mut watch else {
                 sleep(retry).await;
-                watch = watch_again(&inner, &picture, source).await;
+                watch = self.watch_again().await;
                 retry = if watch.is_some() { RETRY_MIN } else { RETRY_MAX.min(retry * 2) };
                 continue;
             };
-            if !take_in(&inner, &picture, source, event).await {
-                watch = None;
+            let settle_at = self.settle_at;
+            let settle = async { sleep_until(settle_at.unwrap_or_else(Instant::now)).await };
+            select! {
+                event = watching.next() => {
+                    let is_good = match event {
+                        Some(event) => self.take_in(event).await,
+                        None => false,
+                    };
+                    if !is_good {
+                        watch = None;
+                    }
+                }
+                () = settle, if settle_at.is_some() => self.settle().await,
             }
         }
-    };
-    stop.run_until_cancelled(following).await;
-}
+    }
 
-async fn watch_again(inner: &Inner, picture: &Mutex<Picture>, source: Source) -> Option<Watch> {
-    let (_, engine) = inner.engines.all().find(|(of, _)| *of == source)?;
-    match engine.watch().await {
-        Ok(watch) => {
-            picture.lock().await.on_new_watch(source);
-            Some(watch)
-        }
-        Err(error) => {
-            tracing::warn!(node = %inner.home.me, %error, "{source} cannot be reached");
-            None
+    async fn watch_again(&self) -> Option<Watch> {
+        match self.engine.watch().await {
+            Ok(watch) => {
+                self.known.picture.lock().await.on_new_watch(self.source);
+                Some(watch)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    node = %self.inner.home.me, %error, "{} cannot be reached", self.source
+                );
+                None
+            }
         }
     }
-}
 
-/// Does what an event asks for; whether the watch is still of use.
-async fn take_in(
-    inner: &Arc<Inner>,
-    picture: &Mutex<Picture>,
-    source: Source,
-    event: Event,
-) -> bool {
-    // Held until the links are told, so that they hear of changes in the order in which they came.
-    let mut picture = picture.lock().await;
-    let me = inner.home.me;
-    let was_there = picture.me(source).is_some();
-    let applied = picture.apply(source, event);
-    report(me, source, &applied);
-    inner.router.set_table(picture.table().clone());
-    for change in &applied.changes {
-        tell_link(inner, change).await;
+    /// Does what an event asks for; whether the watch is still of use.
+    async fn take_in(&mut self, event: Event) -> bool {
+        let mut picture = self.known.picture.lock().await;
+        let was_away = picture.is_unsure(self.source);
+        let was_member = picture.me(self.source).is_some();
+        let applied = picture.apply(self.source, event);
+        report(self.inner.home.me, self.source, &applied);
+        if was_away && !picture.is_unsure(self.source) {
+            self.settle_at =
+                picture.is_doubting(self.source).then(|| Instant::now() + carrying::TTL);
+            self.known.prompts(self.source).forgotten.notify_one();
+        }
+        if was_member && picture.me(self.source).is_none() && self.source == Source::Harbors {
+            tracing::warn!(
+                node = %self.inner.home.me,
+                "{} has this harbor no more: other groups lose it, its own keeps it; add it there \
+                 again, or stop it", self.source
+            );
+        }
+        self.obey(&picture, &applied.changes).await;
+        !applied.rewatch
     }
-    if let Some(cause) = reason_to_stop(inner, &applied.changes) {
-        stop::begin(inner, cause);
-    } else if was_there && picture.me(source).is_none() {
-        tracing::warn!(
-            node = %me,
-            "{source} has this harbor no more: other groups lose it, its own group keeps it; \
-             add it there again, or stop it"
-        );
+
+    async fn settle(&mut self) {
+        self.settle_at = None;
+        let mut picture = self.known.picture.lock().await;
+        let settled = picture.settle(self.source);
+        self.obey(&picture, &settled.changes).await;
     }
-    !applied.rewatch
+
+    /// Lets the whole node know. The picture is held until then, so that everybody hears of changes
+    /// in the order in which they came.
+    async fn obey(&self, picture: &Picture, changes: &[ViewChange]) {
+        let inner = &self.inner;
+        inner.router.set_table(picture.table().clone());
+        for change in changes {
+            tell_link(inner, change).await;
+        }
+        if let Some(cause) = reason_to_stop(inner, changes) {
+            stop::begin(inner, cause);
+        }
+        for into in [Source::Cluster, Source::Harbors] {
+            self.known.prompts(into).news.notify_one();
+        }
+    }
 }
 
 fn reason_to_stop(inner: &Inner, changes: &[ViewChange]) -> Option<StopCause> {
@@ -267,30 +336,32 @@ async fn announce_to(
 
 /// Says every few seconds to one discovery that the node lives.
 async fn keep_announcing(inner: Arc<Inner>, source: Source, engine: Engine) {
-    let stop = inner.home.stop.clone();
-    let announcing = async {
-        loop {
-            sleep(ANNOUNCE_EVERY).await;
-            let available = inner.stopping.borrow().is_none();
-            match announce_to(&inner, source, &engine, available).await {
-                Err(DiscoveryError::Superseded { recorded, .. }) => {
-                    stop::begin(&inner, StopCause::Superseded(recorded));
-                }
-                Err(error) => {
-                    tracing::warn!(node = %inner.home.me, %error, "cannot announce to {source}");
-                }
-                Ok(()) => {}
+    loop {
+        sleep(ANNOUNCE_EVERY).await;
+        let available = inner.stopping.borrow().is_none();
+        match announce_to(&inner, source, &engine, available).await {
+            Err(DiscoveryError::Superseded { recorded, .. }) => {
+                stop::begin(&inner, StopCause::Superseded(recorded));
             }
+            Err(error) => {
+                tracing::warn!(node = %inner.home.me, %error, "cannot announce to {source}");
+            }
+            Ok(()) => {}
         }
-    };
-    stop.run_until_cancelled(announcing).await;
+    }
 }
 
-/// Takes back from all discoveries what was announced.
+/// Takes back from all discoveries what was announced and carried.
 pub(super) async fn withdraw(inner: &Inner) {
     let home = &inner.home;
     let from = |source, engine: Engine| async move {
-        match timeout(stop::LAST_WORD, engine.withdraw(home.me, home.incarnation())).await {
+        let last_word = async {
+            if inner.engines.harbors.is_some() {
+                engine.carry(home.me, Vec::new(), Duration::ZERO).await?;
+            }
+            engine.withdraw(home.me, home.incarnation()).await
+        };
+        match timeout(stop::LAST_WORD, last_word).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(node = %home.me, %error, "cannot withdraw from {source}");

@@ -18,6 +18,16 @@ pub(super) enum Source {
     Harbors,
 }
 
+impl Source {
+    /// The one that a harbor has besides this.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Cluster => Self::Harbors,
+            Self::Harbors => Self::Cluster,
+        }
+    }
+}
+
 /// What the discoveries of a node say, each for itself and all together.
 ///
 /// Of the own group only its own discovery speaks. Of others both do: who is in either is there,
@@ -47,6 +57,40 @@ impl Picture {
         self.view_mut(source).on_new_watch();
     }
 
+    /// What a harbor carries into a discovery: into the harbors' what its own group exports, into
+    /// its group's what others do, except what is there without it. What is carried is not carried
+    /// on, so there is no echo.
+    pub(super) fn load(&self, into: Source) -> Vec<Member> {
+        let is_meant = |member: &Member| {
+            let is_own = member.address.group() == self.me.group();
+            member.exported
+                && !member.address.is_harbor()
+                && is_own == (into == Source::Harbors)
+                && !member.is_brought_in()
+        };
+        let is_there = |address| self.view(into).get(address).is_some_and(|it| !it.is_brought_in());
+        let all = self.view(into.other()).members();
+        all.filter(|member| is_meant(member) && !is_there(member.address))
+            .map(|member| Member { carried_by: None, ..Member::clone(member) })
+            .collect()
+    }
+
+    /// See [`View::is_unsure`].
+    pub(super) fn is_unsure(&self, source: Source) -> bool {
+        self.view(source).is_unsure()
+    }
+
+    /// See [`View::is_doubting`].
+    pub(super) fn is_doubting(&self, source: Source) -> bool {
+        self.view(source).is_doubting()
+    }
+
+    /// See [`View::settle`].
+    pub(super) fn settle(&mut self, source: Source) -> Applied {
+        let settled = self.view_mut(source).settle();
+        self.merge(settled)
+    }
+
     /// Both together.
     pub(super) fn table(&self) -> &Table {
         &self.together
@@ -54,7 +98,12 @@ impl Picture {
 
     /// See [`View::apply`]; the changes are those of both together.
     pub(super) fn apply(&mut self, source: Source, event: Event) -> Applied {
-        let mut applied = self.view_mut(source).apply(event);
+        let applied = self.view_mut(source).apply(event);
+        self.merge(applied)
+    }
+
+    /// Makes of what is different in one what is different in both together.
+    fn merge(&mut self, mut applied: Applied) -> Applied {
         let said = std::mem::take(&mut applied.changes);
         applied.changes = said.iter().filter_map(|said| self.change(said.address())).collect();
         if !applied.changes.is_empty() {
@@ -111,3 +160,6 @@ impl fmt::Display for Source {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -276,3 +276,106 @@ async fn a_dropped_watch_leaves_no_task_behind() {
     let ended = discovery.state.closed();
     tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
 }
+
+// What harbors carry.
+
+const HOME: &str = "2.255.1";
+
+fn far() -> Member {
+    member("2.1.1").exported(true)
+}
+
+async fn carry(discovery: &InProcess, carrier: &str, members: &[Member]) {
+    discovery.carry(at(carrier), members, Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_harbor_carries_is_told_until_its_next_word() {
+    let discovery = InProcess::new();
+    let mut watch = discovery.watch().await.unwrap();
+    watch.next().await.unwrap();
+    carry(&discovery, HOME, &[far()]).await;
+    let told = far().carried_by(at(HOME));
+    assert_eq!(watch.next().await, delta(0, vec![Change::Put(told.clone())]));
+    assert_eq!(discovery.members(), [told]);
+    assert_eq!(discovery.carried(), BTreeMap::from([(at(HOME), 1)]));
+    assert!(discovery.configured().is_empty(), "nobody put it");
+
+    carry(&discovery, HOME, &[far()]).await;
+    carry(&discovery, HOME, &[]).await;
+    assert_eq!(watch.next().await, delta(1, vec![Change::Remove(at("2.1.1"))]));
+    assert!(discovery.members().is_empty() && discovery.carried().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_harbor_carries_is_forgotten_unless_it_is_said_again() {
+    let discovery = InProcess::new();
+    for _ in 0..3 {
+        carry(&discovery, HOME, &[far()]).await;
+        advance(Duration::from_secs(9)).await;
+        discovery.expire();
+        assert_eq!(discovery.members().len(), 1);
+    }
+    advance(Duration::from_secs(1)).await;
+    discovery.expire();
+    assert!(discovery.members().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_put_is_told_before_what_is_carried() {
+    let discovery = InProcess::new();
+    carry(&discovery, HOME, &[far()]).await;
+    let put = Member::new(at("2.1.1"), "10.0.0.1:7001");
+    discovery.put(put.clone().carried_by(at(HOME))).unwrap();
+    carry(&discovery, HOME, &[far().available(false)]).await;
+    assert_eq!(one(&discovery), put);
+    discovery.announce(&Announcement::new(at("2.1.1"), run(1))).await.unwrap();
+    discovery.remove(at("2.1.1"));
+    assert_eq!(one(&discovery), far().available(false).carried_by(at(HOME)));
+    assert!(discovery.announce(&Announcement::new(at("2.1.1"), run(1))).await.is_err());
+    assert!(discovery.set_available(at("2.1.1"), true).is_err());
+}
+
+#[tokio::test]
+async fn of_several_harbors_the_latest_news_count_and_one_at_home_before_all() {
+    let discovery = InProcess::new();
+    let (old, new) = (far(), far().available(false));
+    carry(&discovery, "1.255.1", &[old.clone()]).await;
+    carry(&discovery, "1.255.2", &[new.clone()]).await;
+    // One that is cut off from where it has it from goes on to say the same.
+    carry(&discovery, "1.255.1", &[old.clone()]).await;
+    assert_eq!(one(&discovery), new.carried_by(at("1.255.2")));
+    carry(&discovery, HOME, &[old.clone()]).await;
+    carry(&discovery, "1.255.2", &[old.clone().label("zone", "b")]).await;
+    assert_eq!(one(&discovery), old.clone().carried_by(at(HOME)));
+    carry(&discovery, HOME, &[]).await;
+    carry(&discovery, "1.255.2", &[]).await;
+    assert_eq!(one(&discovery), old.carried_by(at("1.255.1")));
+}
+
+#[tokio::test]
+async fn a_harbor_that_carries_something_invalid_changes_nothing() {
+    let discovery = InProcess::new();
+    let wrong = [far(), Member::new(at("2.1.2"), "nowhere")];
+    let outcome = discovery.carry(at(HOME), &wrong, Duration::from_secs(10)).await;
+    assert!(matches!(outcome, Err(DiscoveryError::Invalid(_))), "{outcome:?}");
+    assert!(discovery.members().is_empty());
+}
+
+#[tokio::test]
+async fn a_watcher_that_missed_many_changes_believes_that_nothing_is_carried_any_more() {
+    let discovery = InProcess::new();
+    carry(&discovery, HOME, &[far()]).await;
+    let mut watch = discovery.watch().await.unwrap();
+    let mut view = View::new(at("1.1.1"));
+    view.apply(watch.next().await.unwrap());
+    assert_eq!(view.len(), 1);
+    tokio::task::yield_now().await;
+    for n in 0..LOG_MAX {
+        carry(&discovery, HOME, &[far().label("n", n.to_string())]).await;
+    }
+    carry(&discovery, HOME, &[]).await;
+    while view.len() > 0 {
+        view.apply(watch.next().await.unwrap());
+    }
+}

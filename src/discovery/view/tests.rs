@@ -327,3 +327,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_harbors_carried_out_of_a_group_is_nothing_to_that_group() {
+    let echo = || member("1.1.2").exported(true).carried_by(at("1.255.1"));
+    let mut view = view_of("1.1.1", [member("1.1.1"), echo()]);
+    assert_eq!(visible(&view), ["1.1.1"]);
+    view.apply(delta(1, [put(member("1.1.2"))]));
+    assert_eq!(short(&view.apply(delta(2, [put(echo())]))), ["-1.1.2"]);
+}
+
+/// What harbors of the own group have carried to it.
+fn carried(address: &str) -> Member {
+    member(address).exported(true).carried_by(at("1.255.1"))
+}
+
+#[test]
+fn p17_carried_members_that_an_engine_has_forgotten_stay_until_they_are_given_up() {
+    let away: [fn(&mut View); 2] =
+        [View::on_new_watch, |view| drop(view.apply(Event::Problem("it is away".to_owned())))];
+    for be_away in away {
+        let mut view = view_of("1.1.1", [member("1.1.1"), carried("2.1.1"), carried("2.1.2")]);
+        be_away(&mut view);
+        assert!(view.is_unsure());
+        assert_eq!(short(&view.apply(snapshot(2, [member("1.1.1")]))), [""; 0]);
+        assert!(view.is_doubting() && !view.is_unsure());
+        assert_eq!(short(&view.apply(snapshot(3, [member("1.1.1")]))), [""; 0]);
+        // One is carried again.
+        view.apply(delta(3, [put(carried("2.1.1"))]));
+        be_away(&mut view);
+        assert_eq!(short(&view.settle()), [""; 0], "it is away again");
+        view.apply(snapshot(4, [member("1.1.1"), carried("2.1.1")]));
+        assert_eq!(short(&view.settle()), ["-2.1.2"]);
+        assert!(!view.is_doubting());
+    }
+}
+
+#[test]
+fn carried_members_go_at_once_when_the_engine_was_not_away() {
+    let mut view = view_of("1.1.1", [member("1.1.1"), carried("2.1.1"), carried("2.1.2")]);
+    assert_eq!(short(&view.apply(delta(1, [remove("2.1.1")]))), ["-2.1.1"]);
+    assert_eq!(short(&view.apply(snapshot(3, [member("1.1.1")]))), ["-2.1.2"]);
+}

@@ -31,7 +31,7 @@ impl Sender {
     }
 
     fn accept(&mut self) {
-        let (from, to) = (LogicalAddr::new(1, 1, 1).unwrap(), LogicalAddr::new(1, 1, 2).unwrap());
+        let (from, to) = (LogicalAddr::new(1, 1, 1), LogicalAddr::new(1, 1, 2));
         let header = Header::new(Kind::Message, from, to, self.accepted, Incarnation::from_bits(1));
         let body = self.accepted.to_be_bytes();
         let put = self.outbox.put(Class::Data, header, Millis::NEVER, (0, BODY_LEN), |out| {
