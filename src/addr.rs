@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::error::debug_by_text;
+use crate::debug::debug_by_text;
 
 /// The largest group number.
 const GROUP_MAX: u16 = 4095;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::error::debug_by_text;
+use crate::debug::debug_by_text;
 
 /// Limits and times of a node. Every field has a default that is right on a laptop and in most
 /// clusters; `start` checks that the fields fit each other.

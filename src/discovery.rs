@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::addr::LogicalAddr;
-use crate::error::debug_by_text;
+use crate::debug::debug_by_text;
 use crate::incarnation::Incarnation;
 
 mod member;

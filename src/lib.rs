@@ -93,6 +93,7 @@ mod addr;
 mod clock;
 mod config;
 mod context;
+mod debug;
 pub mod discovery;
 mod dispatch;
 mod error;

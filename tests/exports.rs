@@ -191,7 +191,7 @@ async fn in_one_discovery_for_all_nothing_is_carried() {
     until("the room", || rooms(&one) == [addr(ROOM)]).await;
     all.set_exported(addr(ONE), true).unwrap();
     for number in 2..6 {
-        let room = LogicalAddr::new(2, 7, number).unwrap();
+        let room = LogicalAddr::new(2, 7, number);
         all.put(Member::new(room, "127.0.0.1:1").exported(true)).unwrap();
         within_a_second("the next room", || rooms(&one).contains(&room)).await;
         until("that nothing is carried", || all.carried().is_empty()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::LogicalAddr;
-use crate::error::debug_by_text;
+use crate::debug::debug_by_text;
 use crate::incarnation::Incarnation;
 
 /// The most labels of a member.

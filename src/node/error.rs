@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::addr::{AddrError, LogicalAddr};
+use crate::debug::debug_by_text;
 use crate::discovery::DiscoveryError;
-use crate::error::debug_by_text;
 
 /// Why a node did not start.
 #[derive(thiserror::Error)]

@@ -62,7 +62,7 @@ fn of_its_group_a_harbor_believes_that_groups_discovery_alone() {
 fn of_others_it_believes_both_and_first_the_harbors_discovery() {
     let near = Member::new(at("2.255.1"), "10.0.0.2:7001");
     let mut picture = Picture::new(at(ME));
-    assert_eq!(tell(&mut picture, Cluster, &[near.clone()]), ["+2.255.1"]);
+    assert_eq!(tell(&mut picture, Cluster, std::slice::from_ref(&near)), ["+2.255.1"]);
     assert_eq!(tell(&mut picture, Harbors, &[member("2.255.1")]), ["~2.255.1"]);
     let network = |picture: &Picture| picture.table().get(at("2.255.1")).unwrap().network.clone();
     assert_eq!(network(&picture), "127.0.0.1:7001");
