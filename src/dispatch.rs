@@ -20,7 +20,7 @@ use crate::link::{Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation};
 use crate::loss::Loss;
 use crate::messaging::{Messages, Notices, Shared};
 use crate::pairs::Pairs;
-use crate::relay::Relay;
+use crate::relay::{Relay, move_frames};
 use crate::router::Router;
 use crate::rpc::{Caller, Outcome, Requests, Server};
 use crate::wire::{Frame, Header, Kind, Reason};
@@ -188,6 +188,16 @@ impl Upper for Dispatch {
         }
         if let Some(relay) = &self.relay {
             relay.on_lane_lost(link, lane);
+        }
+        self.on_unreachable(link);
+    }
+
+    fn on_unreachable(&self, link: &Arc<Link>) {
+        if !link.peer.is_harbor() {
+            return;
+        }
+        for (unsent, reason) in move_frames(&self.home, &self.router, link) {
+            self.on_unsent(link, unsent, reason);
         }
     }
 

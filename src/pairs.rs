@@ -266,6 +266,7 @@ impl Pair {
         let home = router.home();
         let now = home.clock.now();
         let len = HEADER_LEN + put.extension_len + put.body_len;
+        let _not_moving = router.moving.read();
         let mut state = self.state.lock();
         state.choose(router, self.to, now)?;
         if !state.window.has_room(len, home.config.pair_bytes_max) {

@@ -8,6 +8,8 @@
 //! It adds to the hops and takes from the time left, and changes nothing else. It never waits: what
 //! has no room is sent back.
 
+mod moving;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use crate::router::Router;
 use crate::wire::{
     Bounce, Down, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin, Reason,
 };
+
+pub(crate) use moving::move_frames;
 
 /// More relays than this are not on any honest way.
 const HOPS_MAX: u8 = 4;
@@ -80,38 +84,15 @@ impl Relay {
 
     fn pass(&self, came: &Arc<Link>, frame: &Frame, now: Millis) -> Result<(), Reason> {
         let goes = self.way(came, &frame.header, now)?;
-        let Frame { header, extension, body } = frame;
-        let deadline = match header.time_left {
-            NO_DEADLINE if header.is_lasting() => now.deadline(self.home.config.message_timeout),
-            NO_DEADLINE => Millis::NEVER,
-            left => now.after(u64::from(left)),
-        };
-        let class = match header.kind {
-            Kind::Message | Kind::Request | Kind::Reply => Class::Data,
-            _ => Class::Control,
-        };
-        let put = Put {
-            class,
-            header: *header,
-            deadline,
-            extension_len: extension.len(),
-            body_len: body.len(),
-            only_session: None,
-        };
-        let write = |out: &mut Vec<u8>| {
-            out.extend_from_slice(extension);
-            out.extend_from_slice(body);
-        };
-        let lane = goes.lane(lane_of(header.kind));
-        match lane.put(put, write) {
-            Ok(_) => {
+        match put_frame(&self.home, &goes, frame, now) {
+            Ok(()) => {
                 self.home.counters.relayed.add(1);
                 Ok(())
             }
             Err(PutError::TooLarge) => Err(Reason::TooLarge),
             Err(PutError::Closed(reason)) => Err(reason),
-            Err(_) if header.kind == Kind::Reply => {
-                self.cut(&goes, header, deadline);
+            Err(_) if frame.header.kind == Kind::Reply => {
+                self.cut(&goes, &frame.header, now);
                 Ok(())
             }
             Err(_) => Err(Reason::Busy),
@@ -161,7 +142,7 @@ impl Relay {
     }
 
     /// A reply that finds no room is cut to an error without a body.
-    fn cut(&self, goes: &Link, header: &Header, deadline: Millis) {
+    fn cut(&self, goes: &Link, header: &Header, now: Millis) {
         let failure = Failure {
             status: 0,
             origin: Origin::Unknown,
@@ -172,7 +153,7 @@ impl Relay {
         let put = Put {
             class: Class::Control,
             header: *header,
-            deadline,
+            deadline: now.deadline(self.home.config.message_timeout),
             extension_len: 0,
             body_len: failure.len(),
             only_session: None,
@@ -185,8 +166,7 @@ impl Relay {
     /// Sends a message or request back the way it came. Nothing is said of what answers.
     fn send_back(&self, came: &Link, frame: &Frame, reason: Reason) {
         let header = &frame.header;
-        let method = frame.body.first_chunk().map_or(0, |method| u64::from_be_bytes(*method));
-        self.bounce(came, header, method, reason);
+        self.bounce(came, header, frame.method(), reason);
     }
 
     /// A frame that was relayed left the outbox without being sent.
@@ -276,6 +256,28 @@ impl Relay {
         };
         self.pairs.lock().retain(|_, passing| !uses(passing));
     }
+}
+
+/// Puts a frame on a link as it is, with the time that it has left.
+fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(), PutError> {
+    let Frame { header, extension, body } = frame;
+    let deadline = match header.time_left {
+        NO_DEADLINE if header.is_lasting() => now.deadline(home.config.message_timeout),
+        NO_DEADLINE => Millis::NEVER,
+        left => now.after(u64::from(left)),
+    };
+    let class = match header.kind {
+        Kind::Message | Kind::Request | Kind::Reply => Class::Data,
+        _ => Class::Control,
+    };
+    let (extension_len, body_len) = (extension.len(), body.len());
+    let put = Put { class, header: *header, deadline, extension_len, body_len, only_session: None };
+    let write = |out: &mut Vec<u8>| {
+        out.extend_from_slice(extension);
+        out.extend_from_slice(body);
+    };
+    link.lane(lane_of(header.kind)).put(put, write)?;
+    Ok(())
 }
 
 /// The lane that frames of a kind go on.

@@ -26,6 +26,8 @@ pub(crate) struct Router {
     zone: Option<String>,
     /// Of picks one after another, by type.
     turns: Vec<AtomicUsize>,
+    /// Held while frames are moved from one harbor to another; who sends shares it.
+    pub(crate) moving: RwLock<()>,
 }
 
 /// Why a call or a message was not put, with a text for people that may be empty.
@@ -58,7 +60,15 @@ impl Router {
         let table = ArcSwap::from_pointee(Table::new(home.me));
         let mut turns = Vec::new();
         turns.resize_with(1 + usize::from(u8::MAX), AtomicUsize::default);
-        Self { home, table, changed: Notify::new(), links: RwLock::default(), zone, turns }
+        Self {
+            home,
+            table,
+            changed: Notify::new(),
+            links: RwLock::default(),
+            zone,
+            turns,
+            moving: RwLock::default(),
+        }
     }
 
     /// What discovery knows, as of now.

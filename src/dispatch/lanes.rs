@@ -40,7 +40,7 @@ impl Inbound for RpcLane {
             Kind::Request => match misdirected(&self.session, &header) {
                 None => self.requests.on_request(frame, now)?,
                 Some(reason) => {
-                    let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
+                    let method = frame.method();
                     self.requests.refuse(&header, method, reason.into())?;
                 }
             },
@@ -134,7 +134,7 @@ impl RpcLane {
         };
         let (seq, len) = (header.seq, frame.len());
         if header.is_one_way() && !source.far.arrivals(Lane::Rpc).arrive(seq) {
-            let method = frame.body.first_chunk().map_or(0, |m| u64::from_be_bytes(*m));
+            let method = frame.method();
             let late = Bounced { kind: header.kind, id: 0, subject: method, seq };
             self.dispatch.fars.overtaken(&source.rpc, late);
             return;

@@ -217,6 +217,9 @@ impl Driver {
         self.link.failed.store(self.now().0.max(1), Ordering::Relaxed);
         self.link.is_wanted.store(false, Ordering::Relaxed);
         self.machine.on_failed(lane, attempt, tried, jitter);
+        if let Some(upper) = self.upper() {
+            upper.on_unreachable(&self.link);
+        }
         self.on_refused(&error)
     }
 

@@ -243,6 +243,9 @@ pub(crate) trait Upper: Send + Sync {
     /// A session of the link is over: the relayed frames that it carried may be lost.
     fn on_lane_lost(&self, link: &Arc<Link>, lane: handshake::Lane);
 
+    /// The peer cannot be reached, while frames may wait for it that could go another way.
+    fn on_unreachable(&self, link: &Arc<Link>);
+
     /// The link is closed for good, because its peer is no member any more.
     fn on_closed(&self, link: &Arc<Link>);
 }

@@ -16,7 +16,7 @@ use crate::clock::Millis;
 use crate::config::Config;
 use crate::incarnation::Incarnation;
 use crate::loss::Loss;
-use crate::wire::{Counts, HEADER_LEN, Header, Kind, Reason};
+use crate::wire::{Counts, Frame, HEADER_LEN, Header, Kind, Reason};
 
 /// Batches larger than this are not kept once the lane has nothing to write.
 const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
@@ -269,6 +269,14 @@ impl Lane {
         drop(queue);
         self.line.wake();
         drained
+    }
+
+    /// Takes back the waiting frames that are wanted, to go another way.
+    pub(crate) fn extract(&self, now: Millis, is_wanted: impl Fn(&Header) -> bool) -> Vec<Frame> {
+        let mut queue = self.queue.lock();
+        let extracted = queue.outbox.extract(now, is_wanted);
+        self.relieve(queue);
+        extracted
     }
 
     /// Lets frames in again.

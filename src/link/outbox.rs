@@ -20,7 +20,7 @@ pub(crate) use batch::Batch;
 
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
-use crate::wire::{HEADER_LEN, Header, Kind, queued};
+use crate::wire::{Frame, HEADER_LEN, Header, Kind, queued};
 
 /// Which bound a frame is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +254,23 @@ impl Outbox {
             }
             !is_lasting
         });
+    }
+
+    /// Takes back the waiting frames that are wanted, to go another way.
+    pub(crate) fn extract(
+        &mut self,
+        now: Millis,
+        is_wanted: impl Fn(&Header) -> bool,
+    ) -> Vec<Frame> {
+        let mut extracted = Vec::new();
+        self.retain(|buffer, at, header| {
+            if !is_wanted(&header) {
+                return true;
+            }
+            extracted.extend(queued::copy(buffer, at, now));
+            false
+        });
+        extracted
     }
 
     /// A session begins: what waits goes out on it, in the name of this incarnation. Frames with a

@@ -15,6 +15,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// The method of a request; 0 if it is too short for one.
+    pub(crate) fn method(&self) -> u64 {
+        self.body.first_chunk().map_or(0, |method| u64::from_be_bytes(*method))
+    }
+
     /// Bytes on the wire.
     pub(crate) fn len(&self) -> usize {
         HEADER_LEN + self.extension.len() + self.body.len()

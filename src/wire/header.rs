@@ -216,9 +216,12 @@ impl Header {
 
 /// What an outbox may do to frames that lie in it, all of them written by this node.
 pub(crate) mod queued {
+    use bytes::Bytes;
+
     use super::{HEADER_LEN, Header, NO_DEADLINE};
     use crate::clock::Millis;
     use crate::incarnation::Incarnation;
+    use crate::wire::frame::Frame;
 
     /// The kind byte of a frame that was taken back; it never reaches the wire.
     const VOID: u8 = 0;
@@ -249,6 +252,19 @@ pub(crate) mod queued {
         let bytes = buffer.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>());
         let extension = bytes.and_then(Header::read).map_or(0, |(_, extension)| extension);
         len(buffer, at).unwrap_or(0).saturating_sub(HEADER_LEN + extension)
+    }
+
+    /// A copy of the frame that begins at `at`, with the time that it has left.
+    pub(crate) fn copy(buffer: &[u8], at: usize, now: Millis) -> Option<Frame> {
+        let bytes = buffer.get(at..)?.first_chunk::<HEADER_LEN>()?;
+        let (mut header, extension) = Header::read(bytes)?;
+        if header.time_left != NO_DEADLINE {
+            header.time_left = left(header.time_left, now);
+        }
+        let rest = buffer.get(at + HEADER_LEN..at + len(buffer, at)?)?;
+        let (extension, body) = rest.split_at_checked(extension)?;
+        let copy = Bytes::copy_from_slice;
+        Some(Frame { header, extension: copy(extension), body: copy(body) })
     }
 
     /// Takes the frame that begins at `at` back; `false` if it was already.
