@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// Where code is that people write.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 12] = [
     "src",
     "tests",
     "examples",
@@ -16,6 +16,8 @@ const FOLDERS: [&str; 10] = [
     "codegen/tests",
     "discovery-mock/src",
     "discovery-mock/tests",
+    "harbor/src",
+    "harbor/tests",
     "pbrpc/src",
     "pbrpc/tests",
     "testproto/src",
