@@ -270,6 +270,9 @@ fn line(member: &Member) -> String {
     if member.exported {
         text.push_str(" exported");
     }
+    if let Some(carrier) = member.carried_by {
+        text.push_str(&format!(" carried by {carrier}"));
+    }
     if let Some(incarnation) = member.incarnation {
         text.push_str(&format!(" incarnation {incarnation}"));
     }

@@ -8,7 +8,7 @@ use seaway::discovery::{Announcement, Discovery, DiscoveryError, Event, Member, 
 use seaway::{Incarnation, LogicalAddr};
 use tokio::time::timeout;
 
-use crate::wire::{Announced, Ask, Fault, Setting, Tell};
+use crate::wire::{Announced, Ask, Fault, Setting, Tell, millis};
 
 mod conversation;
 mod follow;
@@ -69,7 +69,7 @@ impl MockDiscovery {
     /// When cancelled, the member may have been added or not.
     pub async fn put(&self, member: Member) -> Result<(), DiscoveryError> {
         member.check()?;
-        self.ask(&Ask::Put(member)).await
+        self.ask(Ask::Put(member)).await
     }
 
     /// Removes a member; whether it was one.
@@ -82,7 +82,7 @@ impl MockDiscovery {
     ///
     /// When cancelled, the member may have been removed or not.
     pub async fn remove(&self, address: LogicalAddr) -> Result<bool, DiscoveryError> {
-        match self.ask(&Ask::Remove(address)).await {
+        match self.ask(Ask::Remove(address)).await {
             Ok(()) => Ok(true),
             Err(DiscoveryError::NotAMember(_)) => Ok(false),
             Err(error) => Err(error),
@@ -103,7 +103,7 @@ impl MockDiscovery {
         address: LogicalAddr,
         available: bool,
     ) -> Result<(), DiscoveryError> {
-        self.ask(&Ask::Set { address, what: Setting::Available(available) }).await
+        self.ask(Ask::Set { address, what: Setting::Available(available) }).await
     }
 
     /// Sets whether nodes of other groups may know of a member.
@@ -120,7 +120,7 @@ impl MockDiscovery {
         address: LogicalAddr,
         exported: bool,
     ) -> Result<(), DiscoveryError> {
-        self.ask(&Ask::Set { address, what: Setting::Exported(exported) }).await
+        self.ask(Ask::Set { address, what: Setting::Exported(exported) }).await
     }
 
     /// Sets where a member is reached.
@@ -140,11 +140,15 @@ impl MockDiscovery {
     ) -> Result<(), DiscoveryError> {
         let network = network.into();
         Member::new(address, &*network).check()?;
-        self.ask(&Ask::Set { address, what: Setting::Network(network) }).await
+        self.ask(Ask::Set { address, what: Setting::Network(network) }).await
     }
 
-    async fn ask(&self, ask: &Ask) -> Result<(), DiscoveryError> {
-        let answer = async { Conversation::open(&self.server, ask).await?.next().await };
+    async fn ask(&self, ask: Ask) -> Result<(), DiscoveryError> {
+        self.ask_in_lines(&[ask]).await
+    }
+
+    async fn ask_in_lines(&self, lines: &[Ask]) -> Result<(), DiscoveryError> {
+        let answer = async { Conversation::open(&self.server, lines).await?.next().await };
         match self.in_time(answer).await? {
             Tell::Done {} => Ok(()),
             Tell::Refused { why: Some(why), .. } => Err(why.into()),
@@ -156,7 +160,7 @@ impl MockDiscovery {
     /// Begins to watch and waits for the first snapshot.
     async fn open_watch(&self) -> Result<(Conversation, Event), DiscoveryError> {
         let first = async {
-            let mut conversation = Conversation::open(&self.server, &Ask::Watch {}).await?;
+            let mut conversation = Conversation::open(&self.server, &[Ask::Watch {}]).await?;
             match conversation.event().await? {
                 event @ Event::Snapshot { .. } => Ok((conversation, event)),
                 _ => Err(Fault::Nonsense("the first event is no snapshot".to_owned())),
@@ -209,7 +213,7 @@ impl Discovery for MockDiscovery {
         let mut labels = Member::new(me.address, "localhost:1");
         labels.labels.clone_from(&me.labels);
         labels.check()?;
-        self.ask(&Ask::Announce(Announced::from(me))).await
+        self.ask(Ask::Announce(Announced::from(me))).await
     }
 
     async fn withdraw(
@@ -217,6 +221,20 @@ impl Discovery for MockDiscovery {
         me: LogicalAddr,
         incarnation: Incarnation,
     ) -> Result<(), DiscoveryError> {
-        self.ask(&Ask::Withdraw { address: me, incarnation }).await
+        self.ask(Ask::Withdraw { address: me, incarnation }).await
+    }
+
+    async fn carry(
+        &self,
+        carrier: LogicalAddr,
+        members: &[Member],
+        ttl: Duration,
+    ) -> Result<(), DiscoveryError> {
+        // The server would say the same, but not of a line that is too long.
+        members.iter().try_for_each(Member::check)?;
+        let mut lines = vec![Ask::Carry { carrier, ttl_ms: millis(ttl) }];
+        lines.extend(members.iter().cloned().map(Ask::Carried));
+        lines.push(Ask::End {});
+        self.ask_in_lines(&lines).await
     }
 }

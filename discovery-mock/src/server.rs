@@ -24,6 +24,10 @@ use state::StateFile;
 
 /// The most members that are taken over the network.
 const MEMBERS_MAX: usize = 4 << 10;
+/// The most members that all harbors together carry.
+const CARRIED_MAX: usize = 16 << 10;
+/// The most connections at a time on which a harbor says what it carries; others wait.
+const CARRYING_MAX: usize = 8;
 /// The most connections at a time that have said hello.
 const CONNECTIONS_MAX: usize = 512;
 /// The most connections that have not; another one pushes the oldest of them out.
@@ -36,10 +40,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A mock server within this process. Dropped, it stops; [`shutdown`](Self::shutdown) waits for it.
 ///
 /// It serves at most 512 connections, of which each watcher and each question is one, and takes at
-/// most 4,096 members from them. A watcher that does not keep up is told the sum of what it
+/// most 4,096 members from them, and as many from each harbor that carries some, which are 16,384 in
+/// all. A watcher that does not keep up is told the sum of what it
 /// missed, and one that takes nothing for 4 s is cut off.
 ///
-/// A member is unavailable once its node has not announced itself for the `ttl` that it announced,
+/// What harbors carry is gone with the server, and they carry it again to the next one. A member is
+/// unavailable once its node has not announced itself for the `ttl` that it announced,
 /// or for 10 s since it was added or the server started.
 #[derive(Debug)]
 pub struct Server {
@@ -58,6 +64,7 @@ struct Shared {
     /// servers that were here before: the microseconds since 1970 at the start.
     revisions_from: u64,
     connections: Semaphore,
+    carrying: Semaphore,
     watchers: AtomicUsize,
     stop: CancellationToken,
 }
@@ -174,6 +181,7 @@ impl ServerBuilder {
             state,
             revisions_from: u64::try_from(since_1970.as_micros()).unwrap_or(0),
             connections: Semaphore::new(CONNECTIONS_MAX),
+            carrying: Semaphore::new(CARRYING_MAX),
             watchers: AtomicUsize::new(0),
             stop: stop.clone(),
         });

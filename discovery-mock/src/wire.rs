@@ -11,7 +11,8 @@
 //! server  {"end":{"revision":7}}
 //! ```
 //!
-//! Each question has one answer, `done` or `refused`. After `watch` there are no more questions:
+//! Each question has one answer, `done` or `refused`. One is several lines: `carry`, `carried` for
+//! each member, and `end`. After `watch` there are no more questions:
 //! the server tells events, and both ends say `alive` once a second. An event is several lines, so
 //! that no line is long: its head (`snapshot` or `delta`), a `put` or `remove` for each change,
 //! and its `end`. Fields that are not known are ignored.
@@ -58,6 +59,12 @@ pub(crate) enum Ask {
         address: LogicalAddr,
         incarnation: Incarnation,
     },
+    Carry {
+        carrier: LogicalAddr,
+        ttl_ms: u64,
+    },
+    Carried(Member),
+    End {},
 }
 
 /// One thing about a member.
@@ -87,9 +94,13 @@ impl From<&Announcement> for Announced {
             incarnation: from.incarnation,
             available: from.available,
             labels: from.labels.clone(),
-            ttl_ms: u64::try_from(from.ttl.as_millis()).unwrap_or(u64::MAX),
+            ttl_ms: millis(from.ttl),
         }
     }
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<Announced> for Announcement {

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::select;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Inner;
 use super::engine::Engine;
@@ -19,15 +17,6 @@ const EVERY: Duration = Duration::from_secs(3);
 pub(super) const TTL: Duration = Duration::from_secs(10);
 /// The least time between two words: what changes meanwhile is said together.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What makes a carrier look again.
-#[derive(Debug, Default)]
-pub(super) struct Prompts {
-    /// Something may be different where it has things from.
-    pub(super) news: Notify,
-    /// Where it carries them to, they may be forgotten.
-    pub(super) forgotten: Notify,
-}
 
 /// Carries into one discovery what the other has for it.
 pub(super) struct Carrier {
@@ -49,21 +38,19 @@ impl Carrier {
 
     /// Goes on for ever.
     pub(super) async fn keep_carrying(self) {
-        let prompts = self.known.prompts(self.into);
+        let mut changes = self.known.changed.subscribe();
         let mut carried = None;
         let mut due = Instant::now();
         loop {
+            changes.mark_unchanged();
             let load = self.known.picture.lock().await.load(self.into);
             if carried.as_ref() != Some(&load) || due <= Instant::now() {
                 due = Instant::now() + EVERY;
                 carried = self.carry(load).await;
             }
             sleep(PAUSE).await;
-            select! {
-                () = prompts.news.notified() => {}
-                () = prompts.forgotten.notified() => carried = None,
-                () = sleep_until(due) => {}
-            }
+            // An error would say that nothing changes any more.
+            drop(timeout_at(due, changes.changed()).await);
         }
     }
 

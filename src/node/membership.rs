@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::select;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::carrying::{self, Carrier, Prompts};
+use super::carrying::{self, Carrier};
 
 use super::engine::{Engine, Engines};
 use super::picture::{Picture, Source};
@@ -64,7 +64,8 @@ impl Membership {
     /// Follows the discoveries, and says to them that the node lives, until it stops. Without an
     /// engine, the node goes on with what it knew last.
     pub(super) fn follow(self, inner: &Arc<Inner>) {
-        let known = Arc::new(Known::new(self.picture));
+        let (picture, changed) = (Mutex::new(self.picture), watch::Sender::default());
+        let known = Arc::new(Known { picture, changed });
         for ((source, engine), watch) in inner.engines.all().zip(self.watches) {
             let (inner, known, engine) = (Arc::clone(inner), Arc::clone(&known), engine.clone());
             if inner.engines.harbors.is_some() {
@@ -90,23 +91,8 @@ fn spawn(inner: &Inner, task: impl Future<Output = ()> + Send + 'static) {
 /// What the tasks share that follow the discoveries and carry between them.
 pub(super) struct Known {
     pub(super) picture: Mutex<Picture>,
-    into_cluster: Prompts,
-    into_harbors: Prompts,
-}
-
-impl Known {
-    fn new(picture: Picture) -> Self {
-        let (into_cluster, into_harbors) = Default::default();
-        Self { picture: Mutex::new(picture), into_cluster, into_harbors }
-    }
-
-    /// What prompts who carries into a discovery.
-    pub(super) fn prompts(&self, into: Source) -> &Prompts {
-        match into {
-            Source::Cluster => &self.into_cluster,
-            Source::Harbors => &self.into_harbors,
-        }
-    }
+    /// Something in it is different.
+    pub(super) changed: watch::Sender<()>,
 }
 
 fn said_of(source: Source, error: StartError) -> StartError {
@@ -207,7 +193,6 @@ impl Follower {
         if was_away && !picture.is_unsure(self.source) {
             self.settle_at =
                 picture.is_doubting(self.source).then(|| Instant::now() + carrying::TTL);
-            self.known.prompts(self.source).forgotten.notify_one();
         }
         if was_member && picture.me(self.source).is_none() && self.source == Source::Harbors {
             tracing::warn!(
@@ -238,9 +223,7 @@ impl Follower {
         if let Some(cause) = reason_to_stop(inner, changes) {
             stop::begin(inner, cause);
         }
-        for into in [Source::Cluster, Source::Harbors] {
-            self.known.prompts(into).news.notify_one();
-        }
+        self.known.changed.send_replace(());
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::wire::{ALIVE_EVERY, Ask, Fault, LINE_BYTES_MAX, Lines, Tell, VERSION, put_line};
+use crate::wire::{ALIVE_EVERY, Ask, Fault, Lines, Tell, VERSION, put_line};
 
 /// The longest event, as bytes of its lines: more than a server takes in.
 const EVENT_BYTES_MAX: usize = 64 << 20;
@@ -19,14 +19,13 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Connects and asks.
-    pub(super) async fn open(server: &str, ask: &Ask) -> Result<Self, Fault> {
+    pub(super) async fn open(server: &str, lines: &[Ask]) -> Result<Self, Fault> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let (read, mut write) = stream.into_split();
         let mut words = Vec::new();
         put_line(&Ask::Hello { version: VERSION }, &mut words)?;
-        put_line(ask, &mut words)?;
-        debug_assert!(words.len() < LINE_BYTES_MAX);
+        lines.iter().try_for_each(|line| put_line(line, &mut words))?;
         write.write_all(&words).await?;
         let mut this = Self { lines: Lines::new(read), write };
         match this.next().await? {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use seaway::discovery::{Change, Discovery, DiscoveryError, Event};
+use seaway::LogicalAddr;
+use seaway::discovery::{Change, Discovery, DiscoveryError, Event, Member};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +14,7 @@ use tokio::select;
 use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
 
-use super::{CONNECTIONS_MAX, MEMBERS_MAX, Shared};
+use super::{CARRIED_MAX, CONNECTIONS_MAX, MEMBERS_MAX, Shared};
 use crate::wire::{
     ALIVE_EVERY, Ask, DEAD_AFTER, Fault, LINE_BYTES_MAX, Lines, Setting, Tell, VERSION, put_line,
 };
@@ -81,6 +82,10 @@ async fn converse(
     loop {
         let answer = match lines.next().await? {
             Ask::Watch {} => return watch(lines, out, shared).await,
+            Ask::Carry { carrier, ttl_ms } => {
+                let ttl = Duration::from_millis(ttl_ms);
+                carry(lines, carrier, ttl, shared).await?
+            }
             ask => obey(ask, shared).await?,
         };
         out.tell(&answer).await?;
@@ -93,7 +98,7 @@ async fn obey(ask: Ask, shared: &Shared) -> Result<Tell, Fault> {
     let is_entry = matches!(ask, Ask::Put(_) | Ask::Remove(_) | Ask::Set { .. });
     let outcome = match ask {
         Ask::Put(mut member) => {
-            let all = members.members();
+            let all = members.configured();
             if all.len() >= MEMBERS_MAX && all.iter().all(|one| one.address != member.address) {
                 let message = format!("there are {MEMBERS_MAX} members already; remove some");
                 return Ok(Tell::Refused { message, why: None });
@@ -116,6 +121,9 @@ async fn obey(ask: Ask, shared: &Shared) -> Result<Tell, Fault> {
         Ask::Hello { .. } | Ask::Watch {} => {
             return Err(Fault::Nonsense("hello comes once, and watch last".to_owned()));
         }
+        Ask::Carry { .. } | Ask::Carried(_) | Ask::End {} => {
+            return Err(Fault::Nonsense("what is carried comes after carry".to_owned()));
+        }
     };
     if let Err(error) = outcome {
         return Ok(error.into());
@@ -125,6 +133,45 @@ async fn obey(ask: Ask, shared: &Shared) -> Result<Tell, Fault> {
         return Ok(Tell::Refused { message, why: None });
     }
     Ok(Tell::Done {})
+}
+
+/// Hears all that a harbor carries and says what came of it.
+async fn carry(
+    lines: &mut Lines,
+    carrier: LogicalAddr,
+    ttl: Duration,
+    shared: &Shared,
+) -> Result<Tell, Fault> {
+    // What is heard is kept until its end, so few may be heard at once, and none for long.
+    let _place = shared.carrying.acquire().await.map_err(|_| Fault::Closed)?;
+    let heard = timeout(DEAD_AFTER, all_carried(lines)).await;
+    let all = heard.map_err(|_| Fault::Silent)??;
+    let counts = shared.members.carried();
+    let others = counts.iter().filter(|(other, _)| **other != carrier).map(|(_, count)| count);
+    if others.sum::<usize>() + all.len() > CARRIED_MAX {
+        let message = format!("harbors carry at most {CARRIED_MAX} members here");
+        return Ok(Tell::Refused { message, why: None });
+    }
+    let outcome = shared.members.carry(carrier, &all, ttl).await;
+    Ok(outcome.map_or_else(Tell::from, |()| Tell::Done {}))
+}
+
+async fn all_carried(lines: &mut Lines) -> Result<Vec<Member>, Fault> {
+    let mut all = Vec::new();
+    loop {
+        match lines.next().await? {
+            Ask::Carried(_) if all.len() >= MEMBERS_MAX => {
+                let full = format!("a harbor carries at most {MEMBERS_MAX} members");
+                return Err(Fault::Refused(full));
+            }
+            Ask::Carried(member) => {
+                member.check().map_err(|error| Fault::Refused(error.to_string()))?;
+                all.push(member);
+            }
+            Ask::End {} => return Ok(all),
+            _ => return Err(Fault::Nonsense("what is carried has its end first".to_owned())),
+        }
+    }
 }
 
 /// Tells what the members are and how they change, until the watcher is gone or silent.
