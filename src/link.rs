@@ -90,7 +90,10 @@ impl Link {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let demand = Arc::new(Notify::new());
         let is_draining = Arc::<AtomicBool>::default();
-        let lane = || Lane::new(&home.config, Arc::clone(&demand), Arc::clone(&is_draining));
+        let lane = || {
+            let passing = Arc::clone(&home.passing);
+            Lane::new(&home.config, passing, Arc::clone(&demand), Arc::clone(&is_draining))
+        };
         let now = home.clock.now().0;
         let link = Arc::new(Self {
             lanes: [lane(), lane()],

@@ -46,6 +46,8 @@ pub(crate) struct Home {
     pub(crate) stop: CancellationToken,
     /// For refused connections that hear why before they are closed.
     pub(super) farewells: Arc<Semaphore>,
+    /// Bytes of frames of others in all outboxes: a harbor's.
+    pub(super) passing: Arc<AtomicUsize>,
     /// Some source beyond harbors has not been told all that became of its frames.
     pub(crate) untold: Notify,
     /// The node takes no new connections.
@@ -86,6 +88,7 @@ impl Home {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
+            passing: Arc::default(),
             untold: Notify::new(),
             is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),

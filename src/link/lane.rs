@@ -1,7 +1,7 @@
 //! One lane of a link: its outbox, its account, and those who wait for room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -49,6 +49,17 @@ struct Queue {
     /// frame by frame.
     is_congested: bool,
     closed: Option<Reason>,
+    /// Bytes of others in all outboxes of the node, the most there may be, and how many of them
+    /// are this lane's.
+    passing: Arc<AtomicUsize>,
+    passing_max: usize,
+    passing_told: usize,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.passing.fetch_sub(self.passing_told, Ordering::Relaxed);
+    }
 }
 
 /// A frame to be put.
@@ -88,9 +99,17 @@ pub(crate) enum PutError {
 pub(crate) const LONGER: &str = "its `encoded_len` says fewer bytes than it encodes to";
 
 impl Lane {
-    pub(super) fn new(config: &Config, demand: Arc<Notify>, is_draining: Arc<AtomicBool>) -> Self {
-        let bounds =
-            Bounds { bytes_max: config.outbox_bytes_max, reserve: config.outbox_reserve_bytes };
+    pub(super) fn new(
+        config: &Config,
+        passing: Arc<AtomicUsize>,
+        demand: Arc<Notify>,
+        is_draining: Arc<AtomicBool>,
+    ) -> Self {
+        let bounds = Bounds {
+            bytes_max: config.outbox_bytes_max,
+            reserve: config.outbox_reserve_bytes,
+            pair_bytes_max: config.pair_bytes_max,
+        };
         Self {
             queue: Mutex::new(Queue {
                 outbox: Outbox::new(bounds),
@@ -100,6 +119,9 @@ impl Lane {
                 is_writer_idle: false,
                 is_congested: false,
                 closed: None,
+                passing,
+                passing_max: config.relay_bytes_max,
+                passing_told: 0,
             }),
             work: Notify::new(),
             demand,
@@ -142,6 +164,7 @@ impl Lane {
     }
 
     fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+        queue.count_passing();
         let is_writer_idle = std::mem::take(&mut queue.is_writer_idle);
         let is_down = queue.session.is_none();
         drop(queue);
@@ -264,6 +287,7 @@ impl Lane {
         let mut queue = self.queue.lock();
         queue.closed = queue.closed.or(closed);
         queue.outbox.drain(&mut drained);
+        queue.count_passing();
         // Those who wait must hear of it, whatever is still in the queue.
         queue.is_congested = false;
         drop(queue);
@@ -371,6 +395,7 @@ impl Lane {
 
     /// Wakes those who wait for room, if there is enough of it again.
     fn relieve(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+        queue.count_passing();
         if queue.is_congested && queue.outbox.is_half_empty() {
             queue.is_congested = false;
             drop(queue);
@@ -380,6 +405,16 @@ impl Lane {
 }
 
 impl Queue {
+    /// Tells the node how much of this lane belongs to others.
+    fn count_passing(&mut self) {
+        let bytes = self.outbox.passing();
+        if bytes != self.passing_told {
+            self.passing.fetch_add(bytes, Ordering::Relaxed);
+            self.passing.fetch_sub(self.passing_told, Ordering::Relaxed);
+            self.passing_told = bytes;
+        }
+    }
+
     fn check(&mut self, put: &Put) -> Result<(), PutError> {
         // Replies and signs of life go on until the session ends.
         if let Some(reason) = self.closed
@@ -387,7 +422,14 @@ impl Queue {
         {
             return Err(PutError::Closed(reason));
         }
-        if put.class == Class::Data && self.is_congested {
+        let len = HEADER_LEN + put.extension_len + put.body_len;
+        if put.class == Class::Data && put.header.hops > 0 {
+            // A harbor sends back what has no room: nobody waits for it, and nobody is held up.
+            let queued = self.passing.load(Ordering::Relaxed);
+            if queued > 0 && queued + len > self.passing_max {
+                return Err(PutError::Full);
+            }
+        } else if put.class == Class::Data && self.is_congested {
             return Err(PutError::Full);
         }
         if let Some(session) = put.only_session
@@ -398,8 +440,8 @@ impl Queue {
         if self.session.as_ref().is_some_and(|session| put.body_len > session.frame_bytes_max) {
             return Err(PutError::TooLarge);
         }
-        let checked = self.outbox.check(put.class, HEADER_LEN + put.extension_len + put.body_len);
-        self.is_congested |= checked == Err(Rejected::Full);
+        let checked = self.outbox.check(put.class, len);
+        self.is_congested |= checked == Err(Rejected::Full) && put.header.hops == 0;
         checked.map_err(PutError::from)
     }
 }

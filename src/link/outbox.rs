@@ -15,8 +15,10 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod batch;
+mod passing;
 
 pub(crate) use batch::Batch;
+use passing::Passing;
 
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
@@ -58,6 +60,8 @@ pub(crate) struct Unsent {
 pub(crate) struct Bounds {
     pub(crate) bytes_max: usize,
     pub(crate) reserve: usize,
+    /// Of the messages and requests of one pair, in a harbor.
+    pub(crate) pair_bytes_max: usize,
 }
 
 /// See the module.
@@ -69,8 +73,11 @@ pub(crate) struct Outbox {
     /// meanwhile, and positions never change.
     returned: Run,
     fresh: Run,
+    passing: Passing,
     /// Bytes that the writer has taken and not yet written.
     writing: usize,
+    /// How much of the batch that it has taken belongs to others.
+    writing_passing: usize,
     /// No waiting frame expires before this.
     earliest: Millis,
     /// Position at which the session that is up began.
@@ -82,12 +89,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) const fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             returned: Run::new(),
             fresh: Run::new(),
+            passing: Passing::default(),
             writing: 0,
+            writing_passing: 0,
             earliest: Millis::NEVER,
             session_floor: 0,
             one_way_taken: 0,
@@ -107,6 +116,10 @@ impl Outbox {
     ) -> Result<u64, Rejected> {
         let len = HEADER_LEN + extension + body_len;
         self.check(class, len)?;
+        if class == Class::Data && !self.passing.has_room(&header, len, self.bounds.pair_bytes_max)
+        {
+            return Err(Rejected::Full);
+        }
         let position = self.next_position();
         let start = self.fresh.buffer.len();
         let mut frame = Unsealed { buffer: &mut self.fresh.buffer, start };
@@ -120,6 +133,7 @@ impl Outbox {
         }
         Header::seal(frame.buffer, start, extension);
         frame.start = frame.buffer.len();
+        self.passing.enter(&header, len);
         self.earliest = self.earliest.min(deadline);
         Ok(position)
     }
@@ -138,7 +152,7 @@ impl Outbox {
     /// nothing else is queued.
     pub(crate) fn check(&self, class: Class, len: usize) -> Result<(), Rejected> {
         let queued = self.waiting() + self.writing;
-        let Bounds { bytes_max, reserve } = self.bounds;
+        let Bounds { bytes_max, reserve, .. } = self.bounds;
         match class {
             Class::Data if queued > 0 && queued + len > bytes_max => Err(Rejected::Full),
             Class::Control if queued + len > bytes_max + reserve => Err(Rejected::Overflow),
@@ -164,6 +178,12 @@ impl Outbox {
     /// Bytes that wait or are being written.
     pub(crate) fn queued(&self) -> usize {
         self.waiting() + self.writing
+    }
+
+    /// Bytes of frames of others: a harbor's. Of a batch that is being written all count, as long
+    /// as a byte is left.
+    pub(crate) const fn passing(&self) -> usize {
+        self.passing.bytes() + self.writing_passing
     }
 
     /// When to [`Outbox::sweep`] next: no waiting frame expires more than [`SWEEP_MS`] before
@@ -193,6 +213,7 @@ impl Outbox {
     /// Moves waiting frames into `batch`, which must be done: those returned if there are any, else
     /// all. Those whose deadline has passed are appended to `expired` instead.
     pub(crate) fn take(&mut self, now: Millis, batch: &mut Batch, expired: &mut Vec<Unsent>) {
+        let passing_before = self.passing.bytes();
         let is_return = self.returned.waiting() > 0;
         let run = if is_return { &mut self.returned } else { &mut self.fresh };
         batch.clear();
@@ -209,6 +230,7 @@ impl Outbox {
         }
         while let Some(len) = queued::len(&batch.buffer, at) {
             if let Some(header) = queued::header(&batch.buffer, at) {
+                self.passing.leave(&header, len);
                 if queued::leave(&mut batch.buffer, at, now) {
                     batch.include(at..at + len, header.is_counted());
                 } else {
@@ -219,11 +241,15 @@ impl Outbox {
         }
         self.one_way_taken += batch.one_way;
         self.writing = batch.left();
+        self.writing_passing = passing_before - self.passing.bytes();
     }
 
     /// The writer has written all but `left` bytes of its batch.
     pub(crate) fn on_written(&mut self, left: usize) {
         self.writing = left;
+        if left == 0 {
+            self.writing_passing = 0;
+        }
     }
 
     /// Takes back all waiting frames whose deadline has passed.
@@ -307,10 +333,13 @@ impl Outbox {
             // The writer took what was returned before all else, so nothing is there now.
             let buffer = batch.buffer.split_off(tail.start);
             self.returned = Run { buffer, head: 0, origin: below };
+            let passing = &mut self.passing;
+            self.returned.each(|header, len| passing.enter(header, len));
             self.taken_below = below;
         }
         batch.clear();
         self.writing = 0;
+        self.writing_passing = 0;
         self.earliest = Millis(0);
         self.drop_fleeting();
         let one_way = self.one_way_taken - one_way_left;
@@ -331,6 +360,14 @@ impl Outbox {
     /// Takes back each waiting frame that `keep` does not want.
     fn retain(&mut self, mut keep: impl FnMut(&mut [u8], usize, Header) -> bool) {
         let slack = self.bounds.bytes_max / 2;
+        let passing = &mut self.passing;
+        let mut keep = |buffer: &mut [u8], at: usize, header: Header| {
+            let is_kept = keep(buffer, at, header);
+            if !is_kept && header.hops > 0 {
+                passing.leave(&header, queued::len(buffer, at).unwrap_or(0));
+            }
+            is_kept
+        };
         self.returned.retain(slack, &mut keep);
         self.fresh.retain(slack, &mut keep);
     }
@@ -377,6 +414,17 @@ impl Run {
     /// Bytes that wait.
     const fn waiting(&self) -> usize {
         self.buffer.len() - self.head
+    }
+
+    /// Shows each waiting frame.
+    fn each(&self, mut see: impl FnMut(&Header, usize)) {
+        let mut at = self.head;
+        while let Some(len) = queued::len(&self.buffer, at) {
+            if let Some(header) = queued::header(&self.buffer, at) {
+                see(&header, len);
+            }
+            at += len;
+        }
     }
 
     fn void(&mut self, position: u64) -> bool {

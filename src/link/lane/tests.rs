@@ -10,7 +10,7 @@ fn request(class: Class, body_len: usize) -> Put {
 #[test]
 fn p09_a_lane_has_room_as_soon_as_all_that_filled_it_was_taken_back() {
     let config = Config::default();
-    let lane = Lane::new(&config, Arc::default(), Arc::default());
+    let lane = Lane::new(&config, Arc::default(), Arc::default(), Arc::default());
     let put = request(Class::Data, config.outbox_bytes_max / 2);
     let body = |out: &mut Vec<u8>| out.resize(out.len() + put.body_len, 0);
     let position = lane.put(put, body).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::LogicalAddr;
 use crate::wire::{FLAG_NO_REPLY, FrameLimits, NO_DEADLINE, decode};
 
-const BOUNDS: Bounds = Bounds { bytes_max: 1000, reserve: 200 };
+const BOUNDS: Bounds = Bounds { bytes_max: 1000, reserve: 200, pair_bytes_max: 500 };
 
 fn header(kind: Kind, id: u64) -> Header {
     let from = LogicalAddr::new(1, 1, 1);
@@ -288,4 +288,37 @@ fn a_body_longer_than_was_said_leaves_nothing_behind() {
     assert_eq!(outbox.earliest_deadline(), Millis::NEVER);
     let ids: Vec<_> = flush(&mut outbox, Millis(0)).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [1, 3]);
+}
+
+#[test]
+fn p08_a_harbor_keeps_so_much_of_one_pair_and_no_more() {
+    let relayed = |id: u16, kind| {
+        let (from, to) = (LogicalAddr::new(1, 1, id), LogicalAddr::new(2, 1, 1));
+        Header { hops: 1, ..Header::new(kind, from, to, 7, Incarnation::from_bits(1)) }
+    };
+    let mut outbox = Outbox::new(BOUNDS);
+    let put = |outbox: &mut Outbox, header| {
+        outbox
+            .put(Class::Data, header, Millis::NEVER, (0, 206), |out| out.resize(out.len() + 206, 0))
+    };
+    for _ in 0..2 {
+        put(&mut outbox, relayed(1, Kind::Message)).unwrap();
+    }
+    assert_eq!(outbox.passing(), 500);
+    assert_eq!(put(&mut outbox, relayed(1, Kind::Message)), Err(Rejected::Full));
+    put(&mut outbox, relayed(2, Kind::Message)).expect("another pair has room");
+    put(&mut outbox, relayed(1, Kind::Reply)).expect("a reply cannot be made again");
+    assert_eq!(outbox.passing(), 1000);
+    // What the writer has taken is no longer the pair's, but still somebody's.
+    let (mut batch, mut expired) = (Batch::default(), Vec::new());
+    outbox.take(Millis(0), &mut batch, &mut expired);
+    assert_eq!(outbox.passing(), 1000);
+    batch.advance(100);
+    outbox.on_written(batch.left());
+    // The session ends with it: what was cut is gone, the rest waits again.
+    outbox.end_session(&mut batch);
+    assert_eq!(outbox.passing(), 750);
+    outbox.drain(&mut Vec::new());
+    assert_eq!(outbox.passing(), 0);
+    put(&mut outbox, relayed(1, Kind::Message)).unwrap();
 }

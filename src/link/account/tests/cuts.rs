@@ -25,7 +25,8 @@ struct Sender {
 
 impl Sender {
     fn new() -> Self {
-        let mut outbox = Outbox::new(Bounds { bytes_max: 1 << 20, reserve: 0 });
+        let mut outbox =
+            Outbox::new(Bounds { bytes_max: 1 << 20, reserve: 0, pair_bytes_max: 1 << 20 });
         outbox.begin_session(Incarnation::from_bits(1), usize::MAX, &mut Vec::new());
         Self { outbox, batch: Batch::default(), accepted: 0 }
     }
