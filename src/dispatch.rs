@@ -93,6 +93,7 @@ impl Dispatch {
     pub(crate) async fn keep_accounts(&self) {
         tokio::join!(self.fars.keep_telling(), async {
             loop {
+                self.pairs.unsettled().await;
                 sleep(ACCOUNTS).await;
                 self.tell_losses(self.pairs.on_timer());
             }

@@ -250,6 +250,13 @@ impl Pairs {
         link.rpc().put(put, |out| out.push(pair.lane.number())).ok();
     }
 
+    /// Waits until something was sent of which not all is known.
+    pub(crate) async fn unsettled(&self) {
+        while self.is_settled() {
+            self.home.unsettled.notified().await;
+        }
+    }
+
     /// Whether nothing that was sent is without an answer.
     pub(crate) fn is_settled(&self) -> bool {
         self.all().iter().all(|pair| pair.state.lock().window.is_settled())
@@ -275,6 +282,9 @@ impl Pair {
         let Some(link) = &state.path else { return Err(PutError::Over) };
         put.header.seq = state.window.next();
         let position = link.lane(self.lane).put(put, body)?;
+        if state.window.is_clear() {
+            home.unsettled.notify_one();
+        }
         state.window.send(len, put.deadline);
         state.used = now;
         Ok(position)

@@ -50,6 +50,8 @@ pub(crate) struct Home {
     pub(super) passing: Arc<AtomicUsize>,
     /// Some source beyond harbors has not been told all that became of its frames.
     pub(crate) untold: Notify,
+    /// Something was sent beyond harbors after all before was settled.
+    pub(crate) unsettled: Notify,
     /// The node takes no new connections.
     is_draining: AtomicBool,
     /// Message handlers at work.
@@ -90,6 +92,7 @@ impl Home {
             farewells: Arc::new(Semaphore::new(FAREWELLS_MAX)),
             passing: Arc::default(),
             untold: Notify::new(),
+            unsettled: Notify::new(),
             is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),
             has_taken_over: AtomicBool::new(false),
