@@ -340,17 +340,17 @@ async fn what_was_put_is_told_before_what_is_carried() {
 async fn of_several_harbors_the_latest_news_count_and_one_at_home_before_all() {
     let discovery = InProcess::new();
     let (old, new) = (far(), far().available(false));
-    carry(&discovery, "1.255.1", std::slice::from_ref(&old)).await;
-    carry(&discovery, "1.255.2", std::slice::from_ref(&new)).await;
+    carry(&discovery, "1.255.2", std::slice::from_ref(&old)).await;
+    carry(&discovery, "1.255.1", std::slice::from_ref(&new)).await;
     // One that is cut off from where it has it from goes on to say the same.
-    carry(&discovery, "1.255.1", std::slice::from_ref(&old)).await;
-    assert_eq!(one(&discovery), new.carried_by(at("1.255.2")));
+    carry(&discovery, "1.255.2", std::slice::from_ref(&old)).await;
+    assert_eq!(one(&discovery), new.carried_by(at("1.255.1")));
     carry(&discovery, HOME, std::slice::from_ref(&old)).await;
-    carry(&discovery, "1.255.2", &[old.clone().label("zone", "b")]).await;
+    carry(&discovery, "1.255.1", &[old.clone().label("zone", "b")]).await;
     assert_eq!(one(&discovery), old.clone().carried_by(at(HOME)));
     carry(&discovery, HOME, &[]).await;
-    carry(&discovery, "1.255.2", &[]).await;
-    assert_eq!(one(&discovery), old.carried_by(at("1.255.1")));
+    carry(&discovery, "1.255.1", &[]).await;
+    assert_eq!(one(&discovery), old.carried_by(at("1.255.2")));
 }
 
 #[tokio::test]
