@@ -79,6 +79,27 @@ fn each_chapter_is_in_the_summary_and_its_code_in_the_doc_tests() {
 }
 
 #[test]
+fn each_link_to_a_file_leads_to_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let pages = [root.clone(), root.join("docs"), CHAPTERS.into()].map(|folder| {
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect::<Vec<_>>()
+    });
+    let mut links = 0;
+    for page in pages.concat() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") {
+                let there = page.parent().unwrap().join(link);
+                assert!(there.exists(), "{}: {link} leads nowhere", page.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 20, "only {links} links were found");
+}
+
+#[test]
 fn each_proto_file_compiles() {
     let folder = tempfile::tempdir().unwrap();
     for chapter in chapters() {
