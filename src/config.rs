@@ -42,8 +42,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// What may be on its way to one destination beyond harbors without a receipt, in bytes, for
     /// messages and for notifications each; also what a harbor keeps of one pair for one lane, and
-    /// a destination of one source. 1 MiB, at least `frame_bytes_max`. When it is full, `send`
-    /// waits and `try_send` fails; a harbor and a destination send back.
+    /// a destination of one source. 1 MiB; a frame larger than that goes alone. When it is full,
+    /// `send` waits and `try_send` fails; a harbor and a destination send back.
     pub pair_bytes_max: usize,
     /// How many pairs a node keeps: destinations beyond harbors, sources beyond harbors, and pairs
     /// that a harbor relays, each; 65,536, at least 1. Settled ones are forgotten first.
@@ -120,7 +120,6 @@ impl Config {
         for (field, max) in [
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
-            ("pair_bytes_max", self.pair_bytes_max),
             ("relay_bytes_max", self.relay_bytes_max),
         ] {
             at_least(field, max, (self.frame_bytes_max, " as `frame_bytes_max` is"))?;

@@ -54,8 +54,8 @@ impl Inbound for RpcLane {
             }
             Kind::Cancel => {}
             Kind::Bounce => self.on_bounce(&header, &frame.body)?,
-            Kind::Receipt => self.on_receipt(&header, &frame.body)?,
-            Kind::Down => self.on_down(&header, &frame.body)?,
+            Kind::Receipt => self.on_receipt(&header, &frame.body),
+            Kind::Down => self.on_down(&header, &frame.body),
             Kind::Message => {
                 return Err(Violation("a message came on the rpc lane".to_owned()));
             }
@@ -85,6 +85,10 @@ impl RpcLane {
 
     fn on_bounce(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
         let Some(bounce) = Bounce::read(body) else {
+            if header.from != self.session.link.peer {
+                self.skip();
+                return Ok(());
+            }
             return Err(Violation("a bounce is malformed".to_owned()));
         };
         let link = &self.session.link;
@@ -148,28 +152,34 @@ impl RpcLane {
         }
     }
 
-    fn on_receipt(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+    fn on_receipt(&self, header: &Header, body: &[u8]) {
         if header.flags & FLAG_RECEIPT_WANTED != 0 {
             let lane = body.first().and_then(|lane| Lane::from_number(*lane));
             if let (Some(source), Some(lane)) = (self.dispatch.far(&self.session, header), lane) {
                 self.dispatch.fars.on_ask(&source, lane, header.seq);
             }
-            return Ok(());
+            return;
         }
         let Some(receipt) = Receipt::read(body) else {
-            return Err(Violation("a receipt is malformed".to_owned()));
+            self.skip();
+            return;
         };
         if is_answer_to(&self.dispatch.home, header)
             && let Some(loss) = self.dispatch.pairs.on_receipt(header.from, receipt)
         {
             self.dispatch.notices.on_loss(header.from, loss);
         }
-        Ok(())
     }
 
-    fn on_down(&self, header: &Header, body: &[u8]) -> Result<(), Violation> {
+    /// Whoever brought it is not to blame: it comes from somebody beyond harbors.
+    fn skip(&self) {
+        self.dispatch.home.counters.frames_skipped.add(1);
+    }
+
+    fn on_down(&self, header: &Header, body: &[u8]) {
         let Some(down) = Down::read(body) else {
-            return Err(Violation("a down is malformed".to_owned()));
+            self.skip();
+            return;
         };
         if let Some(lane) = Lane::from_number(down.lane)
             && is_answer_to(&self.dispatch.home, header)
@@ -177,7 +187,6 @@ impl RpcLane {
             tracing::debug!(to = %down.address, hop = %down.hop, ?lane, "a harbor has lost the way");
             self.dispatch.on_down(&self.session.link, down.address, lane);
         }
-        Ok(())
     }
 }
 

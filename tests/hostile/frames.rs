@@ -212,7 +212,7 @@ async fn p22_optional_kinds_are_skipped_and_counted() {
     let (mut rpc, mut message) = Peer::new(PEER).dial_both(scene.at(), NODE).await;
     for raw in [&mut rpc, &mut message] {
         for kind in [kind::RECEIPT, kind::DOWN, 128, 200, 255] {
-            let frame = raw.frame(kind, 3, b"from a later version");
+            let frame = raw.frame(kind, 3, b"later");
             raw.send(&frame).await;
         }
         assert!(soon("a pong", raw.is_live()).await);
