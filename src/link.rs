@@ -305,11 +305,16 @@ impl Link {
     /// Whether frames for others may be given to the peer: nothing has gone wrong since it was last
     /// connected, and it does not drain. If something has, it is tried to connect again.
     pub(crate) fn is_trusted(&self) -> bool {
+        self.is_well() && !self.is_draining()
+    }
+
+    /// The same for answers, which one that drains takes, too.
+    pub(crate) fn is_well(&self) -> bool {
         let has_failed = self.failed.load(Ordering::Relaxed) > 0;
         if has_failed && !self.is_wanted.swap(true, Ordering::Relaxed) {
             self.demand.notify_one();
         }
-        !has_failed && !self.is_draining()
+        !has_failed
     }
 
     /// A byte came from the peer; `false` if this node was itself stopped for so long that the

@@ -48,8 +48,8 @@ struct Passing {
     came: Arc<Link>,
     goes: Arc<Link>,
     used: Millis,
-    /// Of the source, if it has sent messages or requests and not only answers.
-    incarnation: Option<Incarnation>,
+    /// Of the source.
+    incarnation: Incarnation,
 }
 
 impl Relay {
@@ -107,11 +107,13 @@ impl Relay {
         if !is_on_its_way {
             return Err(Reason::NoRoute);
         }
-        let source = matches!(header.kind, Kind::Message | Kind::Request | Kind::Cancel);
-        let incarnation = source.then_some(header.incarnation);
+        if header.is_answer() {
+            return self.way_back(from, to);
+        }
+        let incarnation = header.incarnation;
         let mut pairs = self.pairs.lock();
         if let Some(passing) = pairs.get_mut(&(from, to)) {
-            passing.incarnation = incarnation.or(passing.incarnation);
+            passing.incarnation = incarnation;
             passing.came = Arc::clone(came);
             if passing.goes.is_trusted() && now.since(passing.used) < IDLE_MS {
                 passing.used = now;
@@ -139,6 +141,16 @@ impl Relay {
         let (came, passed) = (Arc::clone(came), Arc::clone(&goes));
         pairs.insert((from, to), Passing { came, goes: passed, used: now, incarnation });
         Ok(goes)
+    }
+
+    /// Answers go where that came from which they answer: then each connection that loses one is on
+    /// the way of the source, which is told. Only if that way is lost they take another.
+    fn way_back(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Reason> {
+        let came = self.pairs.lock().get(&(to, from)).map(|passing| Arc::clone(&passing.came));
+        match came.filter(|came| came.is_well()) {
+            Some(came) => Ok(came),
+            None => self.router.next(from, to).map_err(|denied| denied.reason),
+        }
     }
 
     /// A reply that finds no room is cut to an error without a body.
@@ -226,11 +238,9 @@ impl Relay {
         let pairs = self.pairs.lock();
         for ((from, to), passing) in pairs.iter() {
             let is_recent = now.since(passing.used) < DOWN_MS;
-            if let Some(incarnation) = passing.incarnation
-                && is_recent
-                && Arc::ptr_eq(&passing.goes, link)
-            {
-                sources.push((*from, *to, incarnation, Arc::clone(&passing.came)));
+            if is_recent && Arc::ptr_eq(&passing.goes, link) {
+                let came = Arc::clone(&passing.came);
+                sources.push((*from, *to, passing.incarnation, came));
             }
         }
         drop(pairs);

@@ -53,6 +53,7 @@ impl Fars {
         if let Some(known) = sources.get(&header.from) {
             if known.far.incarnation == header.incarnation {
                 *known.used.lock() = now;
+                known.far.on_frame(&carrier.link);
                 return Some(Arc::clone(known));
             }
             if known.far.incarnation > header.incarnation {
@@ -70,7 +71,7 @@ impl Fars {
             self.home.counters.frames_skipped.add(1);
             return None;
         }
-        let far = Arc::new(Far::new(header.from, header.incarnation));
+        let far = Arc::new(Far::new(header.from, header.incarnation, &carrier.link));
         let entered = Arc::new(FarSource {
             source: source(),
             rpc: Session::beyond(&far, Lane::Rpc, carrier),

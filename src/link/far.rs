@@ -1,9 +1,11 @@
 //! A source beyond harbors, as the node that serves it sees it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Link;
 use crate::addr::LogicalAddr;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
@@ -13,12 +15,30 @@ use crate::pair::Arrivals;
 pub(crate) struct Far {
     pub(crate) address: LogicalAddr,
     pub(crate) incarnation: Incarnation,
+    /// Over this its last frame came.
+    came: Mutex<Arc<Link>>,
     arrivals: [Mutex<Arrivals>; super::state::LANES.len()],
 }
 
 impl Far {
-    pub(crate) fn new(address: LogicalAddr, incarnation: Incarnation) -> Self {
-        Self { address, incarnation, arrivals: Default::default() }
+    pub(crate) fn new(address: LogicalAddr, incarnation: Incarnation, came: &Arc<Link>) -> Self {
+        let came = Mutex::new(Arc::clone(came));
+        Self { address, incarnation, came, arrivals: Default::default() }
+    }
+
+    /// A frame of it has come over this link.
+    pub(crate) fn on_frame(&self, link: &Arc<Link>) {
+        let mut came = self.came.lock();
+        if !Arc::ptr_eq(&came, link) {
+            *came = Arc::clone(link);
+        }
+    }
+
+    /// Where answers to it go: where its frames come from, so that it is told if one is lost.
+    pub(crate) fn way_back(&self) -> Arc<Link> {
+        let came = Arc::clone(&self.came.lock());
+        let other = || came.home.upper()?.link_toward(self.address);
+        if came.is_well() { came } else { other().unwrap_or(came) }
     }
 
     /// What has come of its numbered frames on a lane.

@@ -105,10 +105,9 @@ impl Session {
         self.far.as_ref().map_or(Millis::NEVER, |_| until())
     }
 
-    /// The link on which answers go: beyond harbors the best one now.
+    /// The link on which answers go.
     pub(crate) fn way_back(&self) -> Arc<Link> {
-        let way = || self.link.home.upper()?.link_toward(self.source());
-        self.far.as_ref().and_then(|_| way()).unwrap_or_else(|| Arc::clone(&self.link))
+        self.far.as_ref().map_or_else(|| Arc::clone(&self.link), |far| far.way_back())
     }
 
     /// Puts what answers a frame of the session, and cannot wait.

@@ -405,8 +405,7 @@ impl Builder {
         let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
             let node: Weak<dyn Any + Send + Sync> = inner.clone();
             let superseded = inner.clone();
-            let receipts =
-                Arc::new(Receipts { home: Arc::clone(&home), router: Arc::clone(&router) });
+            let receipts = Arc::new(Receipts { home: Arc::clone(&home) });
             let beyond =
                 FarMessages { shared: Arc::clone(&messages), receipts, node: node.clone() };
             let relay = || Relay::new(Arc::clone(&home), Arc::clone(&router));

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::handshake::Lane;
 use crate::link::{Class, Far, Home, Put};
-use crate::router::Router;
 use crate::wire::Kind;
 
 /// Bytes of a receipt's body.
@@ -14,7 +13,6 @@ const BODY_LEN: usize = 21;
 #[derive(Debug)]
 pub(crate) struct Receipts {
     pub(crate) home: Arc<Home>,
-    pub(crate) router: Arc<Router>,
 }
 
 impl Receipts {
@@ -34,7 +32,6 @@ impl Receipts {
 
     /// Tells the source how far its frames are.
     pub(crate) fn tell(&self, far: &Far, lane: Lane) {
-        let Ok(link) = self.router.next(self.home.me, far.address) else { return };
         let receipt = far.arrivals(lane).receipt(self.home.incarnation(), lane.number());
         let mut header = self.home.header(Kind::Receipt, far.address, 0);
         header.incarnation = far.incarnation;
@@ -47,6 +44,6 @@ impl Receipts {
             only_session: None,
         };
         // One that finds no room is made up for by the next.
-        link.rpc().put(put, |out| receipt.put(out)).ok();
+        far.way_back().rpc().put(put, |out| receipt.put(out)).ok();
     }
 }

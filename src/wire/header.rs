@@ -153,6 +153,15 @@ impl Header {
         }
     }
 
+    /// Whether the frame tells a source what became of a frame of its own.
+    pub(crate) const fn is_answer(&self) -> bool {
+        match self.kind {
+            Kind::Reply | Kind::Bounce | Kind::Down => true,
+            Kind::Receipt => self.flags & FLAG_RECEIPT_WANTED == 0,
+            _ => false,
+        }
+    }
+
     /// Whether source and destination are in different groups.
     pub(crate) const fn is_between_groups(&self) -> bool {
         self.from.group() != self.to.group()
