@@ -3,6 +3,13 @@
 
 mod support;
 
+#[path = "harbors/kills.rs"]
+mod kills;
+#[path = "harbors/paths.rs"]
+mod paths;
+#[path = "harbors/world.rs"]
+mod world;
+
 use std::time::Duration;
 
 use seaway::Node;
@@ -45,4 +52,17 @@ async fn p02_messages_cross_two_harbors_in_order() {
     assert_eq!(harbors[0].stats().relayed_bounced, 0);
     let report = sender.shutdown(Duration::from_secs(1)).await;
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// Run again as a child, this is the child's part.
+#[test]
+fn a_harbor_in_a_process_of_its_own_ends_with_its_parent() {
+    support::process::be_a_child();
+    let parent = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    parent.block_on(async {
+        let mut world = world::World::new(&["1.255.1"]).await;
+        world.start().await;
+        let harbor = world.harbors.remove("1.255.1").unwrap();
+        assert!(harbor.abandon().await.success());
+    });
 }

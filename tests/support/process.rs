@@ -156,6 +156,17 @@ impl Process {
         self.handled()
     }
 
+    /// Frames of others that it has handed on so far.
+    pub async fn relayed(&mut self) -> u64 {
+        let before = self.said.len();
+        self.tell("relayed").await;
+        let find = |all: &[String]| {
+            all[before..].iter().find_map(|line| line.strip_prefix("relayed ")?.parse().ok())
+        };
+        let all = self.said.until("its number", |all| find(all).is_some()).await;
+        find(&all).unwrap()
+    }
+
     /// SIGKILL; waits until all that it had said is heard.
     pub async fn kill(&mut self) {
         self.child.start_kill().unwrap();
@@ -272,6 +283,7 @@ async fn obey(node: &Node, command: &str) {
             }
         }
         ["incarnation"] => say(&format!("incarnation {}", node.incarnation().bits())),
+        ["relayed"] => say(&format!("relayed {}", node.stats().relayed)),
         ["shutdown"] => {
             node.shutdown(Duration::from_secs(5)).await;
         }
