@@ -3,6 +3,12 @@
 
 mod support;
 
+#[path = "harbors/calls.rs"]
+mod calls;
+#[path = "harbors/errors.rs"]
+mod errors;
+#[path = "harbors/groups.rs"]
+mod groups;
 #[path = "harbors/kills.rs"]
 mod kills;
 #[path = "harbors/paths.rs"]

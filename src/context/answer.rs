@@ -191,8 +191,7 @@ impl Drop for Permit {
 /// See the module. Dropped without having been given, it tells the caller so.
 pub(crate) struct Answer {
     session: Arc<Session>,
-    id: u64,
-    method: u64,
+    request: Bounced,
     deadline: Millis,
     wants_reply: bool,
     /// Held until the answer is in the outbox, and given back before anybody can read it.
@@ -212,8 +211,7 @@ impl Answer {
     ) -> Self {
         Self {
             session: Arc::clone(session),
-            id: request.id,
-            method,
+            request: Bounced::request(request, method),
             deadline,
             wants_reply: !request.is_one_way(),
             permit: Some(permit),
@@ -228,7 +226,7 @@ impl Answer {
             && let Some(permit) = &self.permit
         {
             let (session, context) = (self.session.id, context.clone());
-            self.deferred = Some(permit.source.defer(session, self.id, context));
+            self.deferred = Some(permit.source.defer(session, self.request.id, context));
         }
     }
 
@@ -307,7 +305,7 @@ impl Answer {
     }
 
     fn frame(&self, class: Class, body_len: usize) -> Put {
-        let header = self.session.answer(Kind::Reply, self.id);
+        let header = self.session.answer(Kind::Reply, self.request.id);
         let only_session = self.session.bound();
         let deadline = self.session.answers_until();
         Put { class, header, deadline, extension_len: 0, body_len, only_session }
@@ -316,7 +314,7 @@ impl Answer {
     /// Tells the caller that the handler did not run: at once, from the reserve.
     pub(crate) fn refuse(mut self, refused: Refused) -> Result<(), PutError> {
         self.is_given = true;
-        refuse_request(&self.session, self.id, self.method, self.wants_reply, refused)
+        refuse_request(&self.session, self.request, self.wants_reply, refused)
     }
 
     /// The same from a task, which ends the session itself if the peer does not take it.
@@ -362,7 +360,10 @@ impl Drop for Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("session", &self.session).field("id", &self.id).finish()
+        f.debug_struct("Answer")
+            .field("session", &self.session)
+            .field("id", &self.request.id)
+            .finish()
     }
 }
 
@@ -370,19 +371,17 @@ impl fmt::Debug for Answer {
 /// one that does not.
 pub(crate) fn refuse_request(
     session: &Arc<Session>,
-    id: u64,
-    method: u64,
+    request: Bounced,
     wants_reply: bool,
     refused: Refused,
 ) -> Result<(), PutError> {
     let Refused { reason, text } = refused;
     session.link.home.counters.requests_refused.add(1);
     if !wants_reply {
-        let subject = Bounced { kind: Kind::Request, id, subject: method, seq: 0 };
-        return bounce(session, subject, reason);
+        return bounce(session, request, reason);
     }
     let put = |class, failure: Failure| {
-        let header = session.answer(Kind::Reply, id);
+        let header = session.answer(Kind::Reply, request.id);
         let (deadline, extension_len, body_len) = (session.answers_until(), 0, failure.len());
         let only_session = session.bound();
         let put = Put { class, header, deadline, extension_len, body_len, only_session };
@@ -417,7 +416,7 @@ impl From<Reason> for Refused {
     }
 }
 
-/// Which one-way frame is sent back.
+/// Which frame is sent back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounced {
     pub(crate) kind: Kind,
@@ -425,6 +424,12 @@ pub(crate) struct Bounced {
     /// Message id or method.
     pub(crate) subject: u64,
     pub(crate) seq: u32,
+}
+
+impl Bounced {
+    pub(crate) fn request(header: &Header, method: u64) -> Self {
+        Self { kind: Kind::Request, id: header.id, subject: method, seq: header.seq }
+    }
 }
 
 /// Sends a one-way frame back and counts it, unless the session is over: then the account of the

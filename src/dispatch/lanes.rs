@@ -138,8 +138,7 @@ impl RpcLane {
         };
         let (seq, len) = (header.seq, frame.len());
         if header.is_one_way() && !source.far.arrivals(Lane::Rpc).arrive(seq) {
-            let method = frame.method();
-            let late = Bounced { kind: header.kind, id: 0, subject: method, seq };
+            let late = Bounced::request(&header, frame.method());
             self.dispatch.fars.overtaken(&source.rpc, late);
             return;
         }

@@ -14,7 +14,9 @@ use tokio::time::timeout_at;
 
 use super::limit::Limit;
 use crate::clock::Millis;
-use crate::context::{Answer, Context, Origin, Permit, Refused, Source, decode, refuse_request};
+use crate::context::{
+    Answer, Bounced, Context, Origin, Permit, Refused, Source, decode, refuse_request,
+};
 use crate::error::{Code, Status};
 use crate::layer::{CallKind, Encoded, Ended, Handler, Incoming, Layers};
 use crate::link::{Session, Violation};
@@ -248,7 +250,8 @@ impl Requests {
         refused: Refused,
     ) -> Result<(), Violation> {
         let wants_reply = !header.is_one_way();
-        Ok(refuse_request(&self.session, header.id, method, wants_reply, refused)?)
+        let request = Bounced::request(header, method);
+        Ok(refuse_request(&self.session, request, wants_reply, refused)?)
     }
 }
 
