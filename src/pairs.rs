@@ -233,7 +233,7 @@ impl Pairs {
     }
 
     fn ask(&self, pair: &Pair, ask: Ask) {
-        let Ok(link) = self.router.link(pair.to) else { return };
+        let Ok(link) = self.router.next(self.home.me, pair.to) else { return };
         let mut header = self.home.header(Kind::Receipt, pair.to, 0);
         header.flags = FLAG_RECEIPT_WANTED;
         header.seq = ask.close;

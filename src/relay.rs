@@ -120,7 +120,7 @@ impl Relay {
                 return Ok(Arc::clone(&passing.goes));
             }
             // What it still knows is needed if the new way fails, too.
-            let goes = self.router.link_for(from, to).map_err(|denied| denied.reason)?;
+            let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
             if goes.peer == peer {
                 return Err(Reason::NoRoute);
             }
@@ -128,7 +128,7 @@ impl Relay {
             passing.goes = Arc::clone(&goes);
             return Ok(goes);
         }
-        let goes = self.router.link_for(from, to).map_err(|denied| denied.reason)?;
+        let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
         if goes.peer == peer {
             return Err(Reason::NoRoute);
         }

@@ -109,22 +109,17 @@ impl Router {
         to.group() != me.group() && !(me.is_harbor() && to.is_harbor())
     }
 
-    /// The link on which a frame of this node to `to` goes out; made when used first.
+    /// The link on which something new from this node to `to` goes out; made when used first.
     pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
-        self.link_for(self.home.me, to)
-    }
-
-    /// The link on which a frame of this pair goes on from here. Of several harbors the one that
-    /// the pair's hash prefers among those to which the connection is well.
-    pub(crate) fn link_for(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
-        let link = self.next(from, to)?;
+        let link = self.next(self.home.me, to)?;
         if link.is_draining() {
             return Err(Denied::new(Reason::Draining, format!("{} has said so", link.peer)));
         }
         Ok(link)
     }
 
-    /// The same, for what is said also to one that drains.
+    /// The link on which a frame of this pair goes on from here, also to one that drains. Of several
+    /// harbors the one that the pair's hash prefers among those to which the connection is well.
     pub(crate) fn next(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
         let table = self.table.load();
         let me = self.home.me;
