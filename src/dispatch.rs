@@ -136,7 +136,7 @@ impl Upper for Dispatch {
         let header = unsent.header;
         tracing::trace!(peer = %link.peer, kind = ?header.kind, %reason, "frame not sent");
         if let (true, Some(relay)) = (header.hops > 0, &self.relay) {
-            relay.on_unsent(&unsent, reason);
+            relay.on_unsent(link, &unsent, reason);
             return;
         }
         match header.kind {

@@ -14,10 +14,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
+use crate::error::Code;
 use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
 use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
@@ -89,12 +91,12 @@ impl Relay {
                 self.home.counters.relayed.add(1);
                 Ok(())
             }
-            Err(PutError::TooLarge) => Err(Reason::TooLarge),
             Err(PutError::Closed(reason)) => Err(reason),
-            Err(_) if frame.header.kind == Kind::Reply => {
-                self.cut(&goes, &frame.header, now);
+            Err(error) if frame.header.kind == Kind::Reply => {
+                self.cut(&goes, &frame.header, error == PutError::TooLarge);
                 Ok(())
             }
+            Err(PutError::TooLarge) => Err(Reason::TooLarge),
             Err(_) => Err(Reason::Busy),
         }
     }
@@ -153,19 +155,23 @@ impl Relay {
         }
     }
 
-    /// A reply that finds no room is cut to an error without a body.
-    fn cut(&self, goes: &Link, header: &Header, now: Millis) {
-        let failure = Failure {
-            status: 0,
-            origin: Origin::Unknown,
-            text: format!("the reply found no room at {}", self.home.me),
-            details: bytes::Bytes::new(),
+    /// A reply that cannot go on is cut to an error without a body.
+    fn cut(&self, goes: &Link, header: &Header, is_too_large: bool) {
+        let (me, peer) = (self.home.me, goes.peer);
+        let (code, text) = if is_too_large {
+            (
+                Code::ResourceExhausted,
+                format!("the reply is too large for the way from {me} to {peer}"),
+            )
+        } else {
+            (Code::Unavailable, format!("the reply found no room at {me}"))
         };
-        let failure = Failure { status: crate::error::Code::Unavailable.number(), ..failure };
+        let failure =
+            Failure { status: code.number(), origin: Origin::Unknown, text, details: Bytes::new() };
         let put = Put {
             class: Class::Control,
             header: *header,
-            deadline: now.deadline(self.home.config.message_timeout),
+            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
             extension_len: 0,
             body_len: failure.len(),
             only_session: None,
@@ -182,8 +188,11 @@ impl Relay {
     }
 
     /// A frame that was relayed left the outbox without being sent.
-    pub(crate) fn on_unsent(&self, unsent: &Unsent, reason: Reason) {
+    pub(crate) fn on_unsent(&self, link: &Link, unsent: &Unsent, reason: Reason) {
         let Unsent { header, method } = unsent;
+        if header.kind == Kind::Reply && reason == Reason::TooLarge {
+            return self.cut(link, header, true);
+        }
         let came = {
             let pairs = self.pairs.lock();
             pairs.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
