@@ -13,6 +13,10 @@ mod groups;
 mod kills;
 #[path = "harbors/paths.rs"]
 mod paths;
+#[path = "support/raw/mod.rs"]
+mod raw;
+#[path = "harbors/strangers.rs"]
+mod strangers;
 #[path = "harbors/world.rs"]
 mod world;
 
