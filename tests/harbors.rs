@@ -20,12 +20,14 @@ mod strangers;
 #[path = "harbors/world.rs"]
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use seaway::Node;
+use seaway::{Node, Reason};
 use support::messages::{number, record};
 use support::recorder::Recorder;
-use support::{Cluster, ECHO, addr, soon, text, until};
+use support::{Cluster, ECHO, Number, addr, not_sent, soon, text, timed, until};
+use tokio::sync::Semaphore;
 
 /// Two groups with harbors; all see the same discovery.
 async fn harbors(cluster: &Cluster, addresses: &[&str]) -> Vec<Node> {
@@ -75,4 +77,32 @@ fn a_harbor_in_a_process_of_its_own_ends_with_its_parent() {
         let harbor = world.harbors.remove("1.255.1").unwrap();
         assert!(harbor.abandon().await.success());
     });
+}
+
+#[tokio::test]
+async fn p16_a_node_that_stops_hears_what_became_of_its_messages_beyond_harbors() {
+    let cluster = Cluster::empty();
+    let _harbors = harbors(&cluster, &["1.255.1", "2.255.1"]).await;
+    let sender = cluster.node("1.1.1").await;
+    let (held, begun) = (Arc::new(Semaphore::new(0)), Recorder::new());
+    let (gate, inbox) = (Arc::clone(&held), begun.clone());
+    let receiver = cluster.builder("2.1.1").on_message(move |_, message: Number| {
+        let gate = Arc::clone(&gate);
+        inbox.add(message.number);
+        async move { drop(gate.acquire().await) }
+    });
+    let receiver = receiver.start().await.unwrap();
+    sender.send(addr("2.1.1"), &number(1)).await.unwrap();
+    begun.until_len(1).await;
+
+    let stopping = tokio::spawn(async move { sender.shutdown(Duration::from_secs(5)).await });
+    let draining = async {
+        while not_sent(receiver.call(addr("1.1.1"), ECHO, text("?")).await).0 != Reason::Draining {}
+    };
+    soon("the word that it stops", draining).await;
+    held.add_permits(1);
+    let (report, took) = timed("the end", stopping).await;
+    let report = report.unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert!(took < Duration::from_secs(3), "it waited in vain for {took:?}");
 }
