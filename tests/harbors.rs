@@ -106,3 +106,20 @@ async fn p16_a_node_that_stops_hears_what_became_of_its_messages_beyond_harbors(
     assert!(report.is_clean(), "{report:?}");
     assert!(took < Duration::from_secs(3), "it waited in vain for {took:?}");
 }
+
+#[tokio::test]
+async fn p16_a_harbor_that_stops_waits_for_no_source_that_is_gone() {
+    let cluster = Cluster::empty();
+    let harbors = harbors(&cluster, &["1.255.1", "2.255.1"]).await;
+    let sender = cluster.node("1.1.1").await;
+    let (_receiver, inbox) = cluster.inbox("2.1.1").await;
+    sender.send(addr("2.1.1"), &number(1)).await.unwrap();
+    inbox.until_len(1).await;
+    let within = Duration::from_secs(2);
+    // It stays a member.
+    sender.shutdown(within).await;
+    // The way to whom it sent to goes now.
+    harbors[1].shutdown(within).await;
+    let report = harbors[0].shutdown(within).await;
+    assert!(report.is_clean(), "{report:?}");
+}

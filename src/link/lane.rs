@@ -422,6 +422,11 @@ impl Queue {
         {
             return Err(PutError::Closed(reason));
         }
+        let is_over = |session: &Arc<Session>| session.finishing.is_cancelled();
+        if put.header.kind == Kind::Down && self.session.as_ref().is_none_or(is_over) {
+            // Who has no connection to hear it over knows by that.
+            return Err(PutError::Over);
+        }
         let len = HEADER_LEN + put.extension_len + put.body_len;
         if put.class == Class::Data && put.header.hops > 0 {
             // A harbor sends back what has no room: nobody waits for it, and nobody is held up.

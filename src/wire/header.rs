@@ -148,7 +148,7 @@ impl Header {
     pub(crate) const fn is_lasting(&self) -> bool {
         match self.kind {
             Kind::Message | Kind::Request => true,
-            Kind::Reply | Kind::Bounce | Kind::Receipt | Kind::Down => self.is_between_groups(),
+            Kind::Reply | Kind::Bounce | Kind::Receipt => self.is_between_groups(),
             _ => false,
         }
     }
