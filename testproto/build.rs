@@ -8,6 +8,7 @@ fn main() -> std::io::Result<()> {
         "proto/game.proto",
         "proto/hotel.proto",
         "proto/old.proto",
+        "proto/post.proto",
         "proto/sum.proto",
         "proto/tour.proto",
     ])

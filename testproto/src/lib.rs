@@ -37,6 +37,11 @@ pub mod old {
     }
 }
 
+/// What the processes of the example `two_clusters` say to each other.
+pub mod post {
+    seaway::include_proto!("post");
+}
+
 /// The short form, with comments and an import.
 pub mod sum {
     seaway::include_proto!("sum");
