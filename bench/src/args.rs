@@ -16,7 +16,9 @@ pub enum Args {
     /// To measure.
     Measure(Options),
     /// To be a server; started by the measuring process.
-    Server(Entry),
+    Server(Entry, Workload),
+    /// To be a relay; started by the measuring process.
+    Relay(Entry, Workload, String),
     /// To be a client; started by the measuring process.
     Client(Entry, Workload, String),
 }
@@ -57,11 +59,12 @@ impl Args {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
             match arg.as_str() {
                 "--help" | "-h" => return Ok(Self::Help),
-                "--server" => return Ok(Self::Server(peer(&value()?)?)),
+                "--server" => return Ok(Self::Server(peer(&value()?)?, workload(&value()?)?)),
+                "--relay" => {
+                    return Ok(Self::Relay(peer(&value()?)?, workload(&value()?)?, value()?));
+                }
                 "--client" => {
-                    let (peer, row) = (peer(&value()?)?, value()?);
-                    let row = Workload::named(&row).with_context(|| format!("no row {row:?}"))?;
-                    return Ok(Self::Client(peer, row, value()?));
+                    return Ok(Self::Client(peer(&value()?)?, workload(&value()?)?, value()?));
                 }
                 "--quick" => {
                     options.window = Duration::from_millis(500);
@@ -86,6 +89,10 @@ impl Args {
 
 fn peer(name: &str) -> Result<Entry> {
     Entry::named(name).with_context(|| format!("no peer {name:?}; try --help"))
+}
+
+fn workload(name: &str) -> Result<Workload> {
+    Workload::named(name).with_context(|| format!("no row {name:?}"))
 }
 
 /// Checks that some row's name contains `part`.

@@ -36,12 +36,14 @@ pub struct Cell {
     pub p50_micros: Option<f64>,
     /// 99th percentile of the sampled calls.
     pub p99_micros: Option<f64>,
-    /// CPU time per call or message, of both processes.
+    /// CPU time per call or message, of all processes.
     pub cpu_micros: f64,
     /// The client's part of it.
     pub cpu_client_micros: f64,
     /// The server's part of it.
     pub cpu_server_micros: f64,
+    /// The part of all relays.
+    pub cpu_relays_micros: f64,
 }
 
 /// Runs one peer with one row.
@@ -50,15 +52,23 @@ pub fn measure(peer: &Entry, row: &Workload, repeat: usize, options: &Options) -
 }
 
 fn run(peer: &Entry, row: &Workload, repeat: usize, options: &Options) -> Result<Cell> {
-    let mut server = Role::start("server", &["--server", peer.name])?;
-    let addr = server.up()?;
+    let mut server = Role::start("server", &["--server", peer.name, row.name])?;
+    let mut addr = server.up()?;
+    let mut relays = Vec::new();
+    for _ in 0..row.relays {
+        let mut relay = Role::start("relay", &["--relay", peer.name, row.name, &addr])?;
+        addr = relay.up()?;
+        relays.push(relay);
+    }
     let mut client = Role::start("client", &["--client", peer.name, row.name, &addr])?;
     client.up()?;
     sleep(options.warm_up);
     let server_begin = server.ask(Command::Begin)?;
+    let relays_begin = cpu_nanos(&mut relays)?;
     let client_begin = client.ask(Command::Begin)?;
     sleep(options.window);
     let client_end = client.ask(Command::End { made: 0 })?;
+    let relays_end = cpu_nanos(&mut relays)?;
     let server_end = server.ask(Command::End { made: client_end.count })?;
     ensure!(
         server_end.count == client_end.count,
@@ -69,14 +79,21 @@ fn run(peer: &Entry, row: &Workload, repeat: usize, options: &Options) -> Result
     let windows = Windows {
         client: Window { begin: client_begin, end: client_end },
         server: Window { begin: server_begin, end: server_end },
+        relays_cpu_nanos: relays_end - relays_begin,
     };
     windows.cell(peer, row, repeat)
+}
+
+/// CPU time of these processes since they started.
+fn cpu_nanos(relays: &mut [Role]) -> Result<u64> {
+    relays.iter_mut().map(|relay| Ok(relay.ask(Command::Begin)?.cpu_nanos)).sum()
 }
 
 /// What both processes saw of one run.
 struct Windows {
     client: Window,
     server: Window,
+    relays_cpu_nanos: u64,
 }
 
 impl Windows {
@@ -91,6 +108,7 @@ impl Windows {
         let each = 1e-3 / count as f64;
         let [cpu_client_micros, cpu_server_micros] =
             [&self.client, &self.server].map(|window| window.cpu_nanos() as f64 * each);
+        let cpu_relays_micros = self.relays_cpu_nanos as f64 * each;
         let latency = self.client.end.latency;
         Ok(Cell {
             row: row.name,
@@ -101,9 +119,10 @@ impl Windows {
             seconds: counted.seconds(),
             p50_micros: latency.map(|latency| f64::from(latency.p50_nanos) * 1e-3),
             p99_micros: latency.map(|latency| f64::from(latency.p99_nanos) * 1e-3),
-            cpu_micros: cpu_client_micros + cpu_server_micros,
+            cpu_micros: cpu_client_micros + cpu_server_micros + cpu_relays_micros,
             cpu_client_micros,
             cpu_server_micros,
+            cpu_relays_micros,
         })
     }
 }

@@ -39,7 +39,7 @@ type Samples = Vec<u32>;
 /// Loads the server at `addr` until the parent has seen enough.
 pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
     let runtime = runtime()?;
-    let client = Arc::new(runtime.block_on(P::connect(addr))?);
+    let client = Arc::new(runtime.block_on(P::connect(addr, workload))?);
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(WARMING),
         done: (0..workload.tasks).map(|_| Count::default()).collect(),

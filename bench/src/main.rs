@@ -22,7 +22,8 @@ fn main() -> ExitCode {
             print!("{}", args::help());
             Ok(())
         }
-        Args::Server(peer) => control::child(|| (peer.server)()),
+        Args::Server(peer, row) => control::child(|| (peer.server)(row)),
+        Args::Relay(peer, row, to) => control::child(|| (peer.relay)(row, &to)),
         Args::Client(peer, row, addr) => control::child(|| (peer.client)(row, &addr)),
         Args::Measure(options) => measure_all(&options),
     });

@@ -36,8 +36,8 @@ pub trait Peer: 'static {
     type Client: Client;
 
     /// Tells whether the peer has what a row measures. The others are left out of that row.
-    fn can(_workload: &Workload) -> bool {
-        true
+    fn can(workload: &Workload) -> bool {
+        workload.relays == 0
     }
 
     /// Starts an echo server on a free loopback port, in the server's process.
@@ -45,10 +45,23 @@ pub trait Peer: 'static {
     /// Its handler of a request answers with the payload, its handler of a one-way message drops
     /// it, and both call [`Hits::hit`] as their last step. Returns the server and one line of text
     /// from which [`connect`](Self::connect) finds it.
-    fn serve(hits: Hits) -> impl Future<Output = Result<(Self::Server, String)>> + Send;
+    fn serve(
+        hits: Hits,
+        workload: Workload,
+    ) -> impl Future<Output = Result<(Self::Server, String)>> + Send;
+
+    /// Starts a relay, in a process of its own, that hands on to what [`serve`](Self::serve) or
+    /// another relay told as `to`. Returns what [`serve`](Self::serve) does.
+    fn relay(
+        _workload: Workload,
+        _to: &str,
+    ) -> impl Future<Output = Result<(Self::Server, String)>> + Send {
+        async { bail!("this peer has no relays") }
+    }
 
     /// Connects to the server, in the client's process. All tasks share the one client returned.
-    fn connect(addr: &str) -> impl Future<Output = Result<Self::Client>> + Send;
+    fn connect(addr: &str, workload: Workload)
+    -> impl Future<Output = Result<Self::Client>> + Send;
 }
 
 /// The calling side of a peer, shared by all tasks of the client.
@@ -94,14 +107,22 @@ pub struct Entry {
     /// See [`Peer::can`].
     pub can: fn(&Workload) -> bool,
     /// Runs the server's process.
-    pub server: fn() -> Result<()>,
+    pub server: fn(Workload) -> Result<()>,
+    /// Runs the process of a relay that hands on to an address.
+    pub relay: fn(Workload, &str) -> Result<()>,
     /// Runs the client's process against the server at an address.
     pub client: fn(Workload, &str) -> Result<()>,
 }
 
 impl Entry {
     const fn of<P: Peer>() -> Self {
-        Self { name: P::NAME, can: P::can, server: server::run::<P>, client: client::run::<P> }
+        Self {
+            name: P::NAME,
+            can: P::can,
+            server: server::run::<P>,
+            relay: server::relay::<P>,
+            client: client::run::<P>,
+        }
     }
 
     /// Finds a peer by its name.

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::control::{Answer, Clock, Command, answer, obey, runtime};
 use crate::peers::{Hits, Peer};
+use crate::workload::Workload;
 
 /// How long nothing may arrive before what is missing counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -14,10 +15,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// Serves until the parent has seen enough.
-pub fn run<P: Peer>() -> Result<()> {
+pub fn run<P: Peer>(workload: Workload) -> Result<()> {
     let runtime = runtime()?;
     let hits = Hits::default();
-    let (server, addr) = runtime.block_on(P::serve(hits.clone()))?;
+    let (server, addr) = runtime.block_on(P::serve(hits.clone(), workload))?;
     let clock = Clock::start();
     answer(&Answer::Up(addr))?;
     obey(|command| {
@@ -27,6 +28,18 @@ pub fn run<P: Peer>() -> Result<()> {
         clock.snapshot(hits.count())
     })?;
     drop(server);
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Hands on until the parent has seen enough.
+pub fn relay<P: Peer>(workload: Workload, to: &str) -> Result<()> {
+    let runtime = runtime()?;
+    let (relay, addr) = runtime.block_on(P::relay(workload, to))?;
+    let clock = Clock::start();
+    answer(&Answer::Up(addr))?;
+    obey(|_| clock.snapshot(0))?;
+    drop(relay);
     runtime.shutdown_background();
     Ok(())
 }

@@ -20,13 +20,23 @@ pub struct Workload {
     pub tasks: usize,
     /// Bytes of a payload, each way.
     pub payload_bytes: usize,
+    /// Relays between client and server, each a process of its own.
+    pub relays: usize,
 }
 
 /// All rows, in the order of the report.
 pub const ROWS: &[Workload] = &[
-    Workload { name: "one caller 64 B", kind: Kind::Call, tasks: 1, payload_bytes: 64 },
-    Workload { name: "c64 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64 },
-    Workload { name: "one-way 64 B", kind: Kind::OneWay, tasks: 64, payload_bytes: 64 },
+    Workload { name: "one caller 64 B", kind: Kind::Call, tasks: 1, payload_bytes: 64, relays: 0 },
+    Workload { name: "c64 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64, relays: 0 },
+    Workload { name: "one-way 64 B", kind: Kind::OneWay, tasks: 64, payload_bytes: 64, relays: 0 },
+    Workload { name: "one harbor 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64, relays: 1 },
+    Workload {
+        name: "two harbors 64 B",
+        kind: Kind::Call,
+        tasks: 64,
+        payload_bytes: 64,
+        relays: 2,
+    },
 ];
 
 impl Workload {

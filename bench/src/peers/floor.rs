@@ -14,6 +14,7 @@
 
 mod frame;
 mod outbox;
+mod relay;
 mod slots;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use self::frame::{FrameReader, Kind};
 use self::outbox::{Outbox, Writes};
 use self::slots::Slots;
 use super::{Client, Hits, Peer};
+use crate::workload::Workload;
 
 /// Stands for the hash of a method's name, which seaway sends with each request.
 const METHOD: [u8; 8] = *b"echoecho";
@@ -47,11 +49,19 @@ impl Peer for Batched {
     type Server = JoinHandle<()>;
     type Client = Connection;
 
-    async fn serve(hits: Hits) -> Result<(Self::Server, String)> {
+    fn can(_: &Workload) -> bool {
+        true
+    }
+
+    async fn serve(hits: Hits, _: Workload) -> Result<(Self::Server, String)> {
         serve(hits, Writes::Batched).await
     }
 
-    async fn connect(addr: &str) -> Result<Self::Client> {
+    async fn relay(_: Workload, to: &str) -> Result<(Self::Server, String)> {
+        relay::start(to).await
+    }
+
+    async fn connect(addr: &str, _: Workload) -> Result<Self::Client> {
         Connection::dial(addr, Writes::Batched).await
     }
 }
@@ -61,11 +71,11 @@ impl Peer for Naive {
     type Server = JoinHandle<()>;
     type Client = Connection;
 
-    async fn serve(hits: Hits) -> Result<(Self::Server, String)> {
+    async fn serve(hits: Hits, _: Workload) -> Result<(Self::Server, String)> {
         serve(hits, Writes::PerFrame).await
     }
 
-    async fn connect(addr: &str) -> Result<Self::Client> {
+    async fn connect(addr: &str, _: Workload) -> Result<Self::Client> {
         Connection::dial(addr, Writes::PerFrame).await
     }
 }

@@ -10,6 +10,7 @@ use seaway::discovery::{InProcess, Member};
 use seaway::{Builder, LogicalAddr, MessageId, Method, Node};
 
 use super::{Client, Hits, Peer};
+use crate::workload::Workload;
 
 const ECHO: Method<Payload, Payload> = Method::new("bench.Echo/Echo");
 const DROP: MessageId = MessageId::of("bench.Drop");
@@ -31,12 +32,15 @@ impl Peer for Seaway {
     type Server = Node;
     type Client = NodeClient;
 
-    async fn serve(hits: Hits) -> Result<(Self::Server, String)> {
+    fn can(_: &Workload) -> bool {
+        true
+    }
+
+    async fn serve(hits: Hits, workload: Workload) -> Result<(Self::Server, String)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let addr = listener.local_addr()?.to_string();
         let message_hits = hits.clone();
-        // The server never dials the client, so any port will do.
-        let node = builder("1.2.1", &addr, "127.0.0.1:1")?
+        let node = builder(server(workload), &addr, "")?
             .listener(listener)
             .on_call(ECHO, move |_, payload| {
                 let hits = hits.clone();
@@ -51,22 +55,56 @@ impl Peer for Seaway {
             })
             .start()
             .await?;
-        Ok((node, addr))
+        Ok((node, told(server(workload), &addr)))
     }
 
-    async fn connect(addr: &str) -> Result<Self::Client> {
+    async fn relay(workload: Workload, to: &str) -> Result<(Self::Server, String)> {
+        // The one that hands on to a member is the harbor of its group.
+        let me = if workload.relays == 2 && to.starts_with(server(workload)) { FAR } else { NEAR };
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let addr = listener.local_addr()?.to_string();
+        let node = builder(me, &addr, to)?.listener(listener).start().await?;
+        Ok((node, told(me, &addr)))
+    }
+
+    async fn connect(addr: &str, workload: Workload) -> Result<Self::Client> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let own = listener.local_addr()?.to_string();
-        let node = builder("1.1.1", addr, &own)?.listener(listener).start().await?;
-        Ok(NodeClient { node, server: "1.2.1".parse()? })
+        let node = builder(CLIENT, &own, addr)?.listener(listener).start().await?;
+        Ok(NodeClient { node, server: server(workload).parse()? })
     }
 }
 
-fn builder(address: &str, server: &str, client: &str) -> Result<Builder> {
+const CLIENT: &str = "1.1.1";
+/// The harbor of the client's group, and that of the other.
+const NEAR: &str = "1.255.1";
+const FAR: &str = "2.255.1";
+const ALL: [&str; 5] = [CLIENT, NEAR, FAR, "1.2.1", "2.2.1"];
+
+/// Who serves: in the client's group, the harbor of the other one, or a member of that.
+const fn server(workload: Workload) -> &'static str {
+    match workload.relays {
+        0 => "1.2.1",
+        1 => FAR,
+        _ => "2.2.1",
+    }
+}
+
+/// What the process before this one is told: who this is, and where.
+fn told(me: &str, addr: &str) -> String {
+    format!("{me} {addr}")
+}
+
+/// A node that can dial the next one only, told as [`told`] does; any port will do for the others.
+fn builder(me: &str, addr: &str, next: &str) -> Result<Builder> {
     let discovery = InProcess::new();
-    discovery.put(Member::new("1.2.1".parse()?, server))?;
-    discovery.put(Member::new("1.1.1".parse()?, client))?;
-    Ok(Node::builder(address).discovery(discovery))
+    for address in ALL {
+        discovery.put(Member::new(address.parse()?, "127.0.0.1:1"))?;
+    }
+    for (address, network) in [Some((me, addr)), next.split_once(' ')].into_iter().flatten() {
+        discovery.put(Member::new(address.parse()?, network))?;
+    }
+    Ok(Node::builder(me).discovery(discovery))
 }
 
 /// The calling node.

@@ -46,10 +46,10 @@ impl Peer for Tarpc {
     type Client = EchoClient;
 
     fn can(workload: &Workload) -> bool {
-        workload.kind == Kind::Call
+        workload.kind == Kind::Call && workload.relays == 0
     }
 
-    async fn serve(hits: Hits) -> Result<(Self::Server, String)> {
+    async fn serve(hits: Hits, _: Workload) -> Result<(Self::Server, String)> {
         let mut listener = tcp::listen("127.0.0.1:0", Bincode::default).await?;
         let addr = listener.local_addr().to_string();
         let accepting = tokio::spawn(async move {
@@ -64,7 +64,7 @@ impl Peer for Tarpc {
         Ok((accepting, addr))
     }
 
-    async fn connect(addr: &str) -> Result<Self::Client> {
+    async fn connect(addr: &str, _: Workload) -> Result<Self::Client> {
         let transport = tcp::connect(addr, Bincode::default).await?;
         Ok(EchoClient::new(client::Config::default(), transport).spawn())
     }
