@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// Where code is that people write.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 14] = [
     "src",
     "tests",
     "examples",
+    "bench/src",
+    "docs/guide",
     "codegen/src",
     "codegen/tests",
     "discovery-mock/src",
@@ -119,6 +121,32 @@ fn links_in_documents_lead_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn examples_are_numbered_and_run_before_a_merge() {
+    let (manifest, run) = (read(&root().join("Cargo.toml")), read(&root().join(".ci/run")));
+    let entries = fs::read_dir(root().join("examples")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut there: Vec<_> = names.filter(|name| name != "template").collect();
+    there.sort();
+    for (number, file) in (1..).zip(there) {
+        let name = file.trim_end_matches(".rs").trim_start_matches(&format!("{number:02}_"));
+        let listed =
+            format!("[[example]]\nname = \"{name}\"\npath = \"examples/{number:02}_{name}");
+        assert!(manifest.contains(&listed), "examples/{file} is not in Cargo.toml by its number");
+        let step = format!("cargo run --locked --example {name}\n");
+        assert!(run.contains(&step), ".ci/run does not run {file}");
+    }
+}
+
+#[test]
+fn the_page_of_each_package_begins_with_an_example() {
+    for package in [".", "codegen", "discovery-mock", "harbor", "pbrpc"] {
+        let text = read(&root().join(package).join("src/lib.rs"));
+        let is_code = |line: &str| ["//! ```", "//! ```no_run"].contains(&line);
+        assert!(text.lines().take(12).any(is_code), "{package}");
+    }
 }
 
 // What the checks above rest on.
