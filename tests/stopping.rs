@@ -84,6 +84,27 @@ async fn p16_a_second_shutdown_with_less_time_ends_the_first() {
 }
 
 #[tokio::test]
+async fn p16_a_shutdown_reports_calls_without_a_reply_and_peers_that_it_could_not_write_to() {
+    let cluster = Cluster::new();
+    let _absent = cluster.absent("1.1.3");
+    let begun = Arc::new(Notify::new());
+    let begins = Arc::clone(&begun);
+    let endless = move |_, _| {
+        begins.notify_one();
+        std::future::pending()
+    };
+    let _callee = cluster.builder("1.1.2").on_call(ECHO, endless).start().await.unwrap();
+    let caller = cluster.node("1.1.1").await;
+    let call = tokio::spawn(caller.call(addr("1.1.2"), ECHO, text("a")).within(LONG).detached());
+    soon("the handler", begun.notified()).await;
+    caller.try_send(addr("1.1.3"), &text("a")).unwrap();
+    let report = soon("the end", caller.shutdown(Duration::from_millis(100))).await;
+    assert_eq!((report.calls_abandoned, report.links_unwritten), (1, 1));
+    assert_eq!((report.requests_abandoned, report.messages_abandoned), (0, 0));
+    soon("the call", call).await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
 async fn p16_a_shutdown_without_haste_ends_when_all_is_done() {
     let cluster = Cluster::new();
     let node = cluster.echo("1.1.1").await;
