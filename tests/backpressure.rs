@@ -98,6 +98,7 @@ async fn p09_send_to_a_peer_that_handles_nothing_fails_at_its_deadline_with_full
     // More than the buffers of the system take, so that what is being written fills the outbox.
     config.frame_bytes_max = 16 << 20;
     config.outbox_bytes_max = config.frame_bytes_max;
+    config.pair_bytes_max = config.frame_bytes_max;
     let handled = Recorder::new();
     let handle = handled.clone();
     let receiver = cluster.builder(TO).config(config.clone());

@@ -19,6 +19,7 @@ pub(crate) async fn large_node() -> seaway::Node {
         config.frame_bytes_max = FRAME_BYTES_MAX as usize;
         config.outbox_bytes_max = FRAME_BYTES_MAX as usize;
         config.request_bytes_max = FRAME_BYTES_MAX as usize;
+        config.pair_bytes_max = FRAME_BYTES_MAX as usize;
     });
     Scene::with(|builder| builder.config(large)).await.node
 }
