@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use answer::{Answer, Bounced, Permit, Refused, Source, bounce, refuse_request};
+pub(crate) use answer::{
+    Answer, Bounced, Permit, Refused, Source, bounce, refuse_request, send_back,
+};
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};

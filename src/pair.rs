@@ -7,7 +7,7 @@
 //! ```text
 //!   source: Window                                destination: Arrivals
 //!   number, bytes on their way  ── frame n ──▶    n higher than all before? handle : send back
-//!   account                     ◀── receipt ──    up to, missing, sent back
+//!   account                     ◀── receipt ──    up to, how many of them handled
 //! ```
 //!
 //! Each lane of a pair has its own numbers, from 1 in each incarnation of the source. They are
@@ -15,6 +15,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arrivals;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub(crate) use arrivals::{Arrivals, DUE_MS as RECEIPT_MS};
@@ -25,14 +27,11 @@ const fn next(n: u32) -> u32 {
     if n == u32::MAX { 1 } else { n + 1 }
 }
 
-/// How many numbers there are behind `from`, up to `to`.
-const fn steps(from: u32, to: u32) -> u32 {
-    let is_around = to < from;
-    // 0 is no number.
-    to.wrapping_sub(from) - if is_around { 1 } else { 0 }
-}
-
-/// Whether `a` comes after `b`.
+/// Whether `a` comes after `b`; all numbers come after none.
 const fn is_after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) <= u32::MAX / 2
+    match (a, b) {
+        (0, _) => false,
+        (_, 0) => true,
+        _ => a != b && a.wrapping_sub(b) <= u32::MAX / 2,
+    }
 }

@@ -183,7 +183,12 @@ impl Pairs {
     pub(crate) fn on_receipt(&self, from: LogicalAddr, receipt: Receipt) -> Option<Loss> {
         let lane = LaneId::from_number(receipt.lane)?;
         let pair = self.get(from, lane)?;
-        let loss = pair.state.lock().window.on_receipt(receipt, self.home.clock.now());
+        let mut state = pair.state.lock();
+        let loss = state.window.on_receipt(receipt, self.home.clock.now());
+        if !state.window.is_settled() {
+            self.home.unsettled.notify_one();
+        }
+        drop(state);
         pair.line.wake();
         loss
     }

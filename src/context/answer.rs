@@ -442,6 +442,15 @@ pub(crate) fn bounce(
     if !session.count_bounced() {
         return Ok(());
     }
+    send_back(session, bounced, reason)
+}
+
+/// Sends a one-way frame back that does not count: it never had its turn.
+pub(crate) fn send_back(
+    session: &Arc<Session>,
+    bounced: Bounced,
+    reason: Reason,
+) -> Result<(), PutError> {
     let Bounced { kind, id, subject, seq } = bounced;
     let counted = session.bound().unwrap_or_default();
     let body = Bounce { reason, kind, hop: session.link.home.me, subject, seq, session: counted };

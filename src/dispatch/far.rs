@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
-use crate::context::{Bounced, Source, bounce};
+use crate::context::{Bounced, Source, bounce, send_back};
 use crate::handshake::Lane;
 use crate::link::{Far, Home, Session};
 use crate::messaging::{FarMessages, Inbox};
@@ -103,22 +103,15 @@ impl Fars {
         let len = frame.len();
         let FarSource { inbox, message, source: permits, .. } = &**source;
         if self.messages.take(inbox, message, permits, frame, now).is_err() {
-            self.send_back(&source.message, bounced, Reason::Busy);
+            bounce(&source.message, bounced, Reason::Busy).ok();
             self.settle(source, Lane::Message, seq, len);
         }
     }
 
     /// A one-way frame came behind a later one.
     pub(super) fn overtaken(&self, session: &Arc<Session>, bounced: Bounced) {
-        if let Some(far) = &session.far {
-            far.arrivals(session.lane).overtake(self.home.clock.now());
-        }
-        self.send_back(session, bounced, Reason::Overtaken);
-    }
-
-    fn send_back(&self, session: &Arc<Session>, bounced: Bounced, reason: Reason) {
         // What finds no room its account misses.
-        bounce(session, bounced, reason).ok();
+        send_back(session, bounced, Reason::Overtaken).ok();
     }
 
     /// A one-way frame was handled or sent back.
@@ -129,11 +122,7 @@ impl Fars {
     /// A source asks how far its frames are, and wants those up to `close` to be late from now on.
     pub(super) fn on_ask(&self, source: &FarSource, lane: Lane, close: u32) {
         if close != 0 {
-            let mut arrivals = source.far.arrivals(lane);
-            arrivals.forbid(close);
-            if lane != Lane::Message || source.inbox.is_empty() {
-                arrivals.close();
-            }
+            source.far.arrivals(lane).forbid(close);
         }
         self.messages.receipts.tell(&source.far, lane);
     }

@@ -169,7 +169,7 @@ impl Session {
     pub(crate) fn count_bounced(&self) -> bool {
         if let Some(far) = &self.far {
             let home = &self.link.home;
-            far.arrivals(self.lane).bounce(home.clock.now());
+            far.arrivals(self.lane).refuse(home.clock.now());
             home.untold.notify_one();
             return true;
         }

@@ -1,7 +1,7 @@
 //! What has arrived from a source, on one lane. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::{is_after, steps};
+use super::is_after;
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
 use crate::wire::Receipt;
@@ -16,16 +16,19 @@ pub(crate) const DUE_MS: u64 = 50;
 pub(crate) struct Arrivals {
     /// The highest number that has come.
     highest: u32,
-    /// The highest number that was dealt with, and how many there are up to it.
+    /// So many have come and wait for their turn.
+    waiting: u32,
+    /// All up to this number that will ever be handled are dealt with.
     done: u32,
-    given: u32,
-    /// How many have come; those that wait for their turn are not counted yet.
-    received: u32,
-    /// How many of those were sent back.
-    bounced: u32,
+    /// How many were handled.
+    handled: u32,
+    /// How many were sent back of those that count as handled, or soon will.
+    refused: u32,
     /// What the last receipt did not tell of, and since when.
     untold_bytes: usize,
     untold_since: Option<Millis>,
+    /// Whether there was a receipt.
+    has_told: bool,
 }
 
 impl Arrivals {
@@ -36,27 +39,24 @@ impl Arrivals {
         let is_new = is_after(seq, self.highest);
         if is_new {
             self.highest = seq;
+            self.waiting += 1;
         }
         is_new
     }
 
     /// A frame that might be handled was: its handler was started, or it was sent back.
     pub(crate) fn settle(&mut self, seq: u32, bytes: usize, now: Millis) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.handled = self.handled.wrapping_add(1);
+        self.refused();
         self.advance(seq);
-        self.received = self.received.wrapping_add(1);
         self.untold_bytes += bytes;
         self.touch(now);
     }
 
-    /// A frame that came too late was sent back.
-    pub(crate) fn overtake(&mut self, now: Millis) {
-        self.received = self.received.wrapping_add(1);
-        self.touch(now);
-    }
-
-    /// A frame was sent back.
-    pub(crate) fn bounce(&mut self, now: Millis) {
-        self.bounced = self.bounced.wrapping_add(1);
+    /// A frame that might be handled was sent back; it may be settled before or after that.
+    pub(crate) fn refuse(&mut self, now: Millis) {
+        self.refused = self.refused.wrapping_add(1);
         self.touch(now);
     }
 
@@ -65,27 +65,30 @@ impl Arrivals {
         if is_after(seq, self.highest) {
             self.highest = seq;
         }
+        self.advance(self.done);
     }
 
-    /// Nothing waits for its turn: all that may come is dealt with.
-    pub(crate) fn close(&mut self) {
-        self.advance(self.highest);
-    }
-
+    /// All up to this number is dealt with; if nothing waits, so is all that may have come.
     fn advance(&mut self, seq: u32) {
+        let seq = if self.waiting == 0 { self.highest } else { seq };
         if is_after(seq, self.done) {
-            self.given = self.given.wrapping_add(steps(self.done, seq));
             self.done = seq;
         }
+    }
+
+    /// Those that were sent back were not handled.
+    fn refused(&mut self) {
+        self.handled = self.handled.wrapping_sub(std::mem::take(&mut self.refused));
     }
 
     fn touch(&mut self, now: Millis) {
         self.untold_since.get_or_insert(now);
     }
 
-    /// Whether a receipt is due.
+    /// Whether a receipt is due. The first is at once: it tells the source which run it is that
+    /// handles its frames.
     pub(crate) fn is_due(&self, now: Millis) -> bool {
-        let is_late = |since| now.since(since) >= DUE_MS;
+        let is_late = |since| !self.has_told || now.since(since) >= DUE_MS;
         self.untold_bytes >= DUE_BYTES || self.untold_since.is_some_and(is_late)
     }
 
@@ -96,9 +99,12 @@ impl Arrivals {
 
     /// What to tell; it counts as told.
     pub(crate) fn receipt(&mut self, incarnation: Incarnation, lane: u8) -> Receipt {
+        if self.waiting == 0 {
+            self.refused();
+        }
         self.untold_bytes = 0;
         self.untold_since = None;
-        let missing = self.given.wrapping_sub(self.received);
-        Receipt { incarnation, up_to: self.done, missing, bounced: self.bounced, lane }
+        self.has_told = true;
+        Receipt { incarnation, up_to: self.done, handled: self.handled, lane }
     }
 }

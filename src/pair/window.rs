@@ -1,15 +1,15 @@
 //! What is on its way to a destination, on one lane, and what became of what was. Pure.
 //!
 //! ```text
-//!  handled and sent back, says the receipt | on its way: bytes count | not yet given out
+//!  so many were handled, says the receipt  | on its way: bytes count | not yet given out
 //! -----------------------------------------+-------------------------+------------------
-//!      open: neither, and not yet known    ^ told                    ^ last
+//!      open: not handled, nor sent back    ^ told                    ^ last
 //! ```
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
 
-use super::{is_after, next, steps};
+use super::{is_after, next};
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
 use crate::loss::Loss;
@@ -17,24 +17,26 @@ use crate::wire::Receipt;
 
 /// So long after its deadline a frame without a receipt is no longer waited for: it was handled or
 /// sent back, and somebody has lost the notice, or it is lost itself.
-const GRACE_MS: u64 = 2_000;
+pub(super) const GRACE_MS: u64 = 2_000;
 /// How long a break stays without an answer before the destination is asked again.
-const ASK_MS: u64 = 1_000;
+pub(super) const ASK_MS: u64 = 1_000;
 /// Frames that are open for so long without any break are lost: nothing of them is on its way.
-const OPEN_MS: u64 = 5_000;
+pub(super) const OPEN_MS: u64 = 5_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     /// The last number given out.
-    last: u32,
+    pub(super) last: u32,
     on_way: VecDeque<Sent>,
-    bytes: usize,
+    pub(super) bytes: usize,
     told: Option<Told>,
-    /// Frames behind which a receipt has come, and of which nothing else is known. Below 0 only
-    /// between a receipt and the bounces that it tells of.
+    /// How many of those that receipts cover were neither handled nor sent back, as far as is
+    /// known. Below 0 when some were handled that had been given up.
     open: i64,
     open_since: Option<Millis>,
+    /// All of those up to this number are accounted for; 0: nobody asks any more.
+    closed: u32,
     broken: Option<Broken>,
 }
 
@@ -50,8 +52,7 @@ struct Sent {
 struct Told {
     incarnation: Incarnation,
     up_to: u32,
-    missing: u32,
-    bounced: u32,
+    handled: u32,
 }
 
 /// A connection on the way was lost, and nobody knows yet what with it.
@@ -61,6 +62,9 @@ struct Broken {
     seq: u32,
     /// What was told of that.
     at_most: u64,
+    /// Whether one run of the destination alone can have handled them: otherwise nobody knows what
+    /// an earlier one did.
+    is_exact: bool,
     /// When the destination was asked last, and how often.
     asked: Option<Millis>,
     times: u32,
@@ -74,6 +78,12 @@ pub(crate) struct Ask {
 }
 
 impl Window {
+    /// One that has given out all numbers up to this one.
+    #[cfg(test)]
+    pub(super) fn starting_at(last: u32) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// Whether a frame of so many bytes may go: one larger than the limit may when it is alone.
     pub(crate) fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.bytes == 0 || self.bytes + bytes <= bytes_max
@@ -103,38 +113,41 @@ impl Window {
 
     /// The destination has told how far it is.
     pub(crate) fn on_receipt(&mut self, receipt: Receipt, now: Millis) -> Option<Loss> {
-        let Receipt { incarnation, up_to, missing, bounced, .. } = receipt;
-        let now_told = Told { incarnation, up_to, missing, bounced };
-        let before = match self.told {
+        let Receipt { incarnation, up_to, handled, .. } = receipt;
+        let (before, is_same) = match self.told {
             Some(told) if told.incarnation == incarnation => {
                 if is_after(told.up_to, up_to) {
                     // One of before, overtaken on its way.
                     return None;
                 }
-                told
+                (told.handled, true)
             }
-            // An earlier run's, or that of somebody who has lost his memory.
+            // An earlier run's.
             Some(told) if told.incarnation > incarnation => return None,
-            _ => Told { incarnation, up_to: 0, missing: 0, bounced: 0 },
+            Some(_) => (0, false),
+            // Before anything went wrong there was one run at most.
+            None => (0, self.broken.is_none()),
         };
         if is_after(up_to, self.last) {
             // Of what was never sent.
             return None;
         }
-        let is_reborn = self.told.is_some_and(|told| told.incarnation != incarnation);
-        self.told = Some(now_told);
-        let received = i64::from(steps(before.up_to, up_to))
-            - i64::from(missing.wrapping_sub(before.missing).cast_signed());
-        let handled = received - i64::from(bounced.wrapping_sub(before.bounced).cast_signed());
+        self.told = Some(Told { incarnation, up_to, handled });
         self.release(up_to);
-        self.open -= handled;
+        if is_after(up_to, self.closed) && up_to.wrapping_sub(self.closed) > u32::MAX / 4 {
+            // Too long ago to compare with, and for any bounce.
+            self.closed = 0;
+        }
+        let handled = handled.wrapping_sub(before).cast_signed();
+        self.open = self.open.saturating_sub(i64::from(handled));
         self.open_since = (self.open != 0).then(|| self.open_since.unwrap_or(now));
-        if is_reborn {
+        if !is_same {
             // What the run before has handled nobody can tell.
-            return self.give_up();
+            self.doubt(self.last).is_exact = false;
         }
         match self.broken {
             Some(broken) if !is_after(broken.seq, up_to) => self.settle(),
+            Some(_) if !is_same => self.bound(),
             _ => None,
         }
     }
@@ -148,8 +161,11 @@ impl Window {
             }
             return true;
         }
-        let is_known = self.open > 0;
+        let is_known = self.open > 0 && is_after(seq, self.closed);
         self.open -= i64::from(is_known);
+        if self.open == 0 {
+            self.open_since = None;
+        }
         is_known
     }
 
@@ -161,31 +177,42 @@ impl Window {
 
     /// Whatever is on its way may be lost: a connection that carried it is.
     pub(crate) fn on_break(&mut self) -> Option<Loss> {
-        let at_most = self.at_risk();
-        if at_most == 0 {
+        if self.open <= 0 && self.on_way.is_empty() {
             return None;
         }
-        let instead_of = self.broken.map_or(0, |broken| broken.at_most);
-        self.broken = Some(Broken { seq: self.last, at_most, asked: None, times: 0 });
-        (at_most != instead_of).then_some(Loss { at_most, exactly: None, instead_of })
+        self.doubt(self.last);
+        self.bound()
     }
 
-    fn at_risk(&self) -> u64 {
-        u64::try_from(self.open.max(0)).unwrap_or(0) + self.on_way.len() as u64
+    /// Frames up to this number may be lost.
+    fn doubt(&mut self, seq: u32) -> &mut Broken {
+        let new = Broken { seq, at_most: 0, is_exact: true, asked: None, times: 0 };
+        let broken = self.broken.get_or_insert(new);
+        let seq = if is_after(seq, broken.seq) { seq } else { broken.seq };
+        *broken = Broken { seq, at_most: broken.at_most, is_exact: broken.is_exact, ..new };
+        broken
+    }
+
+    /// What is to be told of that now.
+    fn bound(&mut self) -> Option<Loss> {
+        let broken = self.broken.as_mut()?;
+        let at_risk = self.on_way.iter().filter(|sent| !is_after(sent.seq, broken.seq)).count();
+        let at_most = u64::try_from(self.open).unwrap_or(0) + at_risk as u64;
+        let instead_of = std::mem::replace(&mut broken.at_most, at_most);
+        (at_most != instead_of).then_some(Loss { at_most, exactly: None, instead_of })
     }
 
     /// Time passes; says what is to be told, and what to ask.
     pub(crate) fn on_timer(&mut self, now: Millis) -> (Option<Loss>, Option<Ask>) {
         let is_over = |sent: &Sent| sent.until.after(GRACE_MS) <= now;
-        let over = self.on_way.iter().filter(|sent| is_over(sent)).count();
         let mut loss = None;
-        if over > 0 {
-            loss = self.on_break();
-            let bytes: usize =
-                self.on_way.iter().filter(|sent| is_over(sent)).map(|s| s.bytes).sum();
-            self.on_way.retain(|sent| !is_over(sent));
-            self.bytes -= bytes;
-            self.open += over as i64;
+        if let Some(&last) = self.on_way.iter().rfind(|sent| is_over(sent)) {
+            self.doubt(last.seq);
+            loss = self.bound();
+            let (over, on_way) = self.on_way.drain(..).partition::<VecDeque<_>, _>(is_over);
+            self.on_way = on_way;
+            self.bytes -= over.iter().map(|sent| sent.bytes).sum::<usize>();
+            self.open += over.len() as i64;
             self.open_since.get_or_insert(now);
         }
         if self.broken.is_none() {
@@ -222,20 +249,19 @@ impl Window {
 
     /// What is open is lost.
     fn settle(&mut self) -> Option<Loss> {
-        let exactly = u64::try_from(self.open.max(0)).unwrap_or(0);
-        let instead_of = self.broken.take().map_or(0, |broken| broken.at_most);
-        self.open = 0;
+        let lost = u64::try_from(std::mem::take(&mut self.open)).unwrap_or(0);
         self.open_since = None;
-        let at_most = instead_of.max(exactly);
-        (at_most > 0).then_some(Loss { at_most, exactly: Some(exactly), instead_of })
-    }
-
-    /// What is open may be lost, and that is all that will ever be known.
-    fn give_up(&mut self) -> Option<Loss> {
-        let at_most = u64::try_from(self.open.max(0)).unwrap_or(0);
-        let instead_of = self.broken.take().map_or(0, |broken| broken.at_most);
-        self.open = 0;
-        self.open_since = None;
-        (at_most != instead_of).then_some(Loss { at_most, exactly: None, instead_of })
+        self.closed = self.told.map_or(0, |told| told.up_to);
+        let broken = self.broken.take();
+        let instead_of = broken.map_or(0, |broken| broken.at_most);
+        if lost > 0 && broken.is_some_and(|broken| !broken.is_exact) {
+            return (lost != instead_of).then_some(Loss {
+                at_most: lost,
+                exactly: None,
+                instead_of,
+            });
+        }
+        let at_most = instead_of.max(lost);
+        (at_most > 0).then_some(Loss { at_most, exactly: Some(lost), instead_of })
     }
 }

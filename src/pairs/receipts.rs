@@ -7,7 +7,7 @@ use crate::link::{Class, Far, Home, Put};
 use crate::wire::Kind;
 
 /// Bytes of a receipt's body.
-const BODY_LEN: usize = 21;
+const BODY_LEN: usize = 17;
 
 /// See the module.
 #[derive(Debug)]

@@ -109,17 +109,15 @@ impl Bounce {
 /// Body of a receipt: what became of the numbered frames of a pair on one lane, since the source's
 /// incarnation began.
 ///
-/// `incarnation u64, up to u32, missing u32, bounced u32, lane u8`.
+/// `incarnation u64, up to u32, handled u32, lane u8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
     /// The receiver's own.
     pub(crate) incarnation: Incarnation,
-    /// The highest sequence number handled or sent back.
+    /// Up to this sequence number nothing more will be handled.
     pub(crate) up_to: u32,
-    /// How many up to it never arrived; modulo 2³².
-    pub(crate) missing: u32,
-    /// How many of those that arrived were sent back; modulo 2³².
-    pub(crate) bounced: u32,
+    /// How many up to it were; modulo 2³².
+    pub(crate) handled: u32,
     /// The byte of the lane.
     pub(crate) lane: u8,
 }
@@ -128,22 +126,19 @@ impl Receipt {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u64(self.incarnation.bits());
         out.put_u32(self.up_to);
-        out.put_u32(self.missing);
-        out.put_u32(self.bounced);
+        out.put_u32(self.handled);
         out.put_u8(self.lane);
     }
 
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let (incarnation, rest) = number(body)?;
         let (&up_to, rest) = rest.split_first_chunk()?;
-        let (&missing, rest) = rest.split_first_chunk()?;
-        let (&bounced, rest) = rest.split_first_chunk()?;
+        let (&handled, rest) = rest.split_first_chunk()?;
         let &lane = rest.first()?;
         Some(Self {
             incarnation: Incarnation::from_bits(incarnation),
             up_to: u32::from_be_bytes(up_to),
-            missing: u32::from_be_bytes(missing),
-            bounced: u32::from_be_bytes(bounced),
+            handled: u32::from_be_bytes(handled),
             lane,
         })
     }

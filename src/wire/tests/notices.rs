@@ -47,12 +47,11 @@ proptest! {
     fn a_receipt_is_read_as_it_was_written(
         incarnation: u64,
         up_to: u32,
-        missing: u32,
-        bounced: u32,
+        handled: u32,
         lane: u8,
     ) {
         let incarnation = Incarnation::from_bits(incarnation);
-        let receipt = Receipt { incarnation, up_to, missing, bounced, lane };
+        let receipt = Receipt { incarnation, up_to, handled, lane };
         check(&written(|out| receipt.put(out)), &receipt, Receipt::read);
     }
 

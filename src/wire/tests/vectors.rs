@@ -259,8 +259,7 @@ fn name_of(reason: Reason) -> &'static str {
 fn notices() -> Vec<(&'static str, Expected)> {
     let both = Expected::Both;
     let joined = JOINED.get();
-    let receipt =
-        Receipt { incarnation: INCARNATION_B, up_to: 41, missing: 2, bounced: 3, lane: 1 };
+    let receipt = Receipt { incarnation: INCARNATION_B, up_to: 41, handled: 36, lane: 1 };
     let lost =
         Down { address: addr("1.7.42"), incarnation: INCARNATION_B, hop: addr("1.255.1"), lane: 0 };
     let lanes = vec![
