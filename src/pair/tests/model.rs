@@ -264,9 +264,8 @@ impl World {
         let source = &mut self.source;
         match answer {
             Answer::Bounce { run, seq } if run == source.run => {
-                if source.window.on_bounce(seq) {
-                    assert!(source.bounced.insert(seq), "{seq} came back twice");
-                }
+                let is_news = !source.window.on_bounce(seq) || source.bounced.insert(seq);
+                assert!(is_news, "{seq} came back twice");
             }
             Answer::Receipt { run, receipt } if run == source.run => {
                 let loss = source.window.on_receipt(receipt, self.now);

@@ -69,6 +69,7 @@ fn p03_nobody_claims_to_know_what_an_earlier_run_has_handled() {
     let mut window = window(4);
     assert_eq!(window.on_receipt(receipt(2, 0, 0), Millis(0)), at_most(4, 0));
     assert_eq!(window.on_receipt(receipt(1, 5, 5), Millis(0)), None, "of the earlier run");
+    assert_eq!(window.on_break(), None, "that is told");
     assert_eq!(window.on_receipt(receipt(2, 5, 1), Millis(0)), at_most(3, 4));
     assert!(window.is_settled());
     window.send(1, UNTIL);
@@ -84,7 +85,7 @@ fn p03_a_first_receipt_behind_a_break_may_be_that_of_a_second_run() {
         assert_eq!(window.on_break(), at_most(3, 0));
         let up_to = if told.is_none() { 1 } else { 3 };
         let loss = window.on_receipt(receipt(1, up_to, handled), Millis(0));
-        assert_eq!(loss, told.or(at_most(2, 3)), "{handled} handled");
+        assert_eq!(loss, told.or_else(|| at_most(2, 3)), "{handled} handled");
     }
 }
 
@@ -107,6 +108,31 @@ fn p03_an_open_frame_is_lost_only_when_nothing_more_can_come_of_it() {
     assert_eq!(window.on_timer(early), (None, None), "its time began with it");
     assert_eq!(window.on_timer(late), (exactly(1, 0), None));
     assert!(!window.on_bounce(3) && window.is_settled());
+}
+
+#[test]
+fn p03_what_is_open_is_lost_in_time_whatever_else_is_told() {
+    let mut window = window(2);
+    assert_eq!(window.on_receipt(receipt(1, 2, 1), Millis(0)), None);
+    assert_eq!(window.on_receipt(receipt(1, 3, 2), Millis(OPEN_MS - 1)), None);
+    assert_eq!(window.on_timer(Millis(OPEN_MS)), (exactly(1, 0), None));
+}
+
+#[test]
+fn p03_a_receipt_below_what_a_break_put_at_risk_settles_nothing() {
+    let mut window = window(1);
+    window.send(1, Millis::NEVER);
+    assert_eq!(window.on_break(), at_most(2, 0));
+    assert_eq!(window.on_timer(UNTIL.after(GRACE_MS)).0, None, "2 is over, and 3 is not");
+    assert_eq!(window.on_receipt(receipt(1, 2, 2), Millis(0)), None);
+    assert_eq!(window.on_receipt(receipt(1, 3, 2), Millis(0)), exactly(1, 2));
+}
+
+#[test]
+fn p19_a_bounce_of_what_was_handled_counts_for_nothing() {
+    let mut window = window(1);
+    assert_eq!(window.on_receipt(receipt(1, 2, 2), Millis(0)), None);
+    assert!(!window.on_bounce(2) && window.is_settled());
 }
 
 #[test]
