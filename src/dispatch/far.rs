@@ -132,12 +132,17 @@ impl Fars {
         loop {
             self.home.untold.notified().await;
             sleep(Duration::from_millis(RECEIPT_MS)).await;
-            let sources: Vec<_> = self.sources.lock().values().cloned().collect();
-            for source in sources {
-                for lane in [Lane::Rpc, Lane::Message] {
-                    if source.far.arrivals(lane).is_untold() {
-                        self.messages.receipts.tell(&source.far, lane);
-                    }
+            self.tell_all();
+        }
+    }
+
+    /// Tells sources what they were not told yet.
+    pub(crate) fn tell_all(&self) {
+        let sources: Vec<_> = self.sources.lock().values().cloned().collect();
+        for source in sources {
+            for lane in [Lane::Rpc, Lane::Message] {
+                if source.far.arrivals(lane).is_untold() {
+                    self.messages.receipts.tell(&source.far, lane);
                 }
             }
         }

@@ -153,6 +153,7 @@ async fn drain(inner: &Inner, within: Duration) {
         }
     };
     drop(timeout_at(deadline, idle).await);
+    inner.dispatch.fars.tell_all();
     // Calls that wait now end with their lanes.
     take_stock(inner);
     // The pulse goes last: without it a peer would not read the other lane to its end.
