@@ -5,6 +5,8 @@ mod support;
 
 #[path = "harbors/calls.rs"]
 mod calls;
+#[path = "harbors/clusters.rs"]
+mod clusters;
 #[path = "harbors/errors.rs"]
 mod errors;
 #[path = "harbors/groups.rs"]
@@ -17,6 +19,8 @@ mod paths;
 mod raw;
 #[path = "harbors/strangers.rs"]
 mod strangers;
+#[path = "harbors/windows.rs"]
+mod windows;
 #[path = "harbors/world.rs"]
 mod world;
 
