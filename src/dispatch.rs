@@ -75,6 +75,13 @@ impl Dispatch {
         Ok(Flow::Next)
     }
 
+    /// What waits for a harbor goes over another.
+    fn move_frames(&self, link: &Arc<Link>, has_failed: bool) {
+        for (unsent, reason) in move_frames(&self.home, &self.router, link, has_failed) {
+            self.on_unsent(link, unsent, reason);
+        }
+    }
+
     /// A harbor behind this link has lost the way to `to`.
     fn on_down(&self, link: &Arc<Link>, to: LogicalAddr, lane: Lane) {
         if lane == Lane::Rpc {
@@ -190,15 +197,19 @@ impl Upper for Dispatch {
         if let Some(relay) = &self.relay {
             relay.on_lane_lost(link, lane);
         }
-        self.on_unreachable(link);
+    }
+
+    fn on_failed(&self, link: &Arc<Link>) {
+        if link.peer.is_harbor() {
+            self.move_frames(link, true);
+        } else {
+            link.fail(self.home.clock.now());
+        }
     }
 
     fn on_unreachable(&self, link: &Arc<Link>) {
-        if !link.peer.is_harbor() {
-            return;
-        }
-        for (unsent, reason) in move_frames(&self.home, &self.router, link) {
-            self.on_unsent(link, unsent, reason);
+        if link.peer.is_harbor() {
+            self.move_frames(link, false);
         }
     }
 

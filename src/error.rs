@@ -220,8 +220,9 @@ pub enum Doubt {
     /// The connection that carried it is lost.
     #[error("the connection was lost before the reply came")]
     ConnectionLost,
-    /// The reply does not decode.
-    #[error("the reply does not decode as the type that the caller expects")]
+    /// The reply cannot be used: it does not decode as the type that the caller expects, or a
+    /// harbor had no room for all of it.
+    #[error("its reply cannot be used")]
     Reply,
 }
 

@@ -302,6 +302,11 @@ impl Link {
         !self.is_draining() && !has_just_failed
     }
 
+    /// All connections with the peer are lost.
+    pub(crate) fn fail(&self, now: Millis) {
+        self.failed.store(now.0.max(1), Ordering::Relaxed);
+    }
+
     /// Whether frames for others may be given to the peer: nothing has gone wrong since it was last
     /// connected, and it does not drain. If something has, it is tried to connect again.
     pub(crate) fn is_trusted(&self) -> bool {

@@ -22,6 +22,10 @@ mod window;
 pub(crate) use arrivals::{Arrivals, DUE_MS as RECEIPT_MS};
 pub(crate) use window::{Ask, Window};
 
+/// A source that begins with number 1 again, after it sent nothing for so long, has forgotten the
+/// pair; see [`Arrivals`].
+pub(crate) const STALE_MS: u64 = 600_000;
+
 /// The number after `n`.
 const fn next(n: u32) -> u32 {
     if n == u32::MAX { 1 } else { n + 1 }

@@ -23,6 +23,9 @@ use crate::wire::{FLAG_RECEIPT_WANTED, HEADER_LEN, Kind, Reason, Receipt};
 
 pub(crate) use receipts::Receipts;
 
+/// A pair over which nothing went for so long may be forgotten, if all is known of it. It begins
+/// with number 1 again then, so the destination must have been ready for that for long.
+const FORGET_MS: u64 = 2 * crate::pair::STALE_MS;
 /// A pair over which nothing went for so long may take a better path.
 const IDLE_MS: u64 = 1_000;
 
@@ -155,16 +158,16 @@ impl Pairs {
         let mut pairs = self.pairs.write();
         let max = self.home.config.pairs_max;
         if pairs.len() >= max && !pairs.contains_key(&(to, lane)) {
-            // Numbers must go on where they were while the destination remembers them.
             let now = self.home.clock.now();
             let is_needed = |pair: &Arc<Pair>| {
-                Arc::strong_count(pair) > 1 || !pair.state.lock().window.is_settled()
+                let state = pair.state.lock();
+                let is_young = now.since(state.used) < FORGET_MS;
+                Arc::strong_count(pair) > 1 || is_young || !state.window.is_settled()
             };
             pairs.retain(|_, pair| is_needed(pair));
-            tracing::debug!(left = pairs.len(), ?now, "settled pairs forgotten");
         }
         if pairs.len() >= max {
-            let detail = format!("{max} pairs have frames on their way, `pairs_max`");
+            let detail = format!("it sends to {max} destinations beyond harbors, its `pairs_max`");
             return Err(Denied::new(Reason::Busy, detail));
         }
         let new = || Arc::new(Pair { to, lane, state: Mutex::default(), line: Line::default() });

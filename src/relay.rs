@@ -85,6 +85,7 @@ impl Relay {
     }
 
     fn pass(&self, came: &Arc<Link>, frame: &Frame, now: Millis) -> Result<(), Reason> {
+        let _not_moving = self.router.moving.read();
         let goes = self.way(came, &frame.header, now)?;
         match put_frame(&self.home, &goes, frame, now) {
             Ok(()) => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,9 +13,10 @@ use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::context::{Bounced, Source, bounce, send_back};
 use crate::handshake::Lane;
+use crate::incarnation::Incarnation;
 use crate::link::{Far, Home, Session};
 use crate::messaging::{FarMessages, Inbox};
-use crate::pair::RECEIPT_MS;
+use crate::pair::{RECEIPT_MS, STALE_MS};
 use crate::wire::{Frame, Header, Reason};
 
 /// All sources beyond harbors.
@@ -22,6 +24,8 @@ pub(crate) struct Fars {
     home: Arc<Home>,
     messages: FarMessages,
     sources: Mutex<HashMap<LogicalAddr, Arc<FarSource>>>,
+    /// How often sources were forgotten.
+    forgotten: AtomicU64,
 }
 
 /// One run of one of them.
@@ -38,7 +42,7 @@ pub(crate) struct FarSource {
 
 impl Fars {
     pub(crate) fn new(home: Arc<Home>, messages: FarMessages) -> Self {
-        Self { home, messages, sources: Mutex::default() }
+        Self { home, messages, sources: Mutex::default(), forgotten: AtomicU64::new(0) }
     }
 
     /// The source of this frame; `None` if it is an earlier run than the one known, or one too many.
@@ -51,7 +55,12 @@ impl Fars {
         let now = self.home.clock.now();
         let mut sources = self.sources.lock();
         if let Some(known) = sources.get(&header.from) {
-            if known.far.incarnation == header.incarnation {
+            // Numbers that begin again after a long time are those of a source that has forgotten.
+            let is_stale = || now.since(*known.used.lock()) >= STALE_MS;
+            let is_same = known.far.incarnation == header.incarnation;
+            if is_same && header.seq == 1 && is_stale() && known.inbox.is_empty() {
+                self.forgotten.fetch_add(1, Ordering::Relaxed);
+            } else if is_same {
                 *known.used.lock() = now;
                 known.far.on_frame(&carrier.link);
                 return Some(Arc::clone(known));
@@ -60,18 +69,23 @@ impl Fars {
                 self.home.counters.frames_skipped.add(1);
                 return None;
             }
-            // Nobody waits for what the run before has asked.
-            known.source.cancel_session(known.far.incarnation.bits());
+            if known.far.incarnation < header.incarnation {
+                // Nobody waits for what the run before has asked.
+                known.source.cancel_session(known.far.incarnation.bits());
+            }
         }
         let max = self.home.config.pairs_max;
         if sources.len() >= max && !sources.contains_key(&header.from) {
             forget_idle(&mut sources, max / 8);
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
         }
         if sources.len() >= max {
             self.home.counters.frames_skipped.add(1);
             return None;
         }
-        let far = Arc::new(Far::new(header.from, header.incarnation, &carrier.link));
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let memory = Incarnation::from_bits(self.home.incarnation().bits() + forgotten);
+        let far = Arc::new(Far::new(header.from, header.incarnation, memory, &carrier.link));
         let entered = Arc::new(FarSource {
             source: source(),
             rpc: Session::beyond(&far, Lane::Rpc, carrier),

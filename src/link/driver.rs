@@ -71,6 +71,8 @@ struct Driver {
     pinged: Millis,
     /// What it told.
     told: [Option<Counts>; LANES.len()],
+    /// The rpc lane was lost, and another lane is still to end.
+    has_failed: bool,
     /// The peer is no member any more: until then it may finish what it has.
     retired_until: Option<Millis>,
 }
@@ -86,6 +88,7 @@ pub(super) async fn run(link: Arc<Link>, mut events: mpsc::Receiver<Event>) {
         newcomers: 0,
         pinged: Millis::default(),
         told: Default::default(),
+        has_failed: false,
         retired_until: None,
     };
     if link.peer == link.home.me {

@@ -15,15 +15,23 @@ use crate::pair::Arrivals;
 pub(crate) struct Far {
     pub(crate) address: LogicalAddr,
     pub(crate) incarnation: Incarnation,
+    /// What its receipts name as this node's incarnation: a later one whenever a source was
+    /// forgotten, because the counts begin anew.
+    pub(crate) memory: Incarnation,
     /// Over this its last frame came.
     came: Mutex<Arc<Link>>,
     arrivals: [Mutex<Arrivals>; super::state::LANES.len()],
 }
 
 impl Far {
-    pub(crate) fn new(address: LogicalAddr, incarnation: Incarnation, came: &Arc<Link>) -> Self {
+    pub(crate) fn new(
+        address: LogicalAddr,
+        incarnation: Incarnation,
+        memory: Incarnation,
+        came: &Arc<Link>,
+    ) -> Self {
         let came = Mutex::new(Arc::clone(came));
-        Self { address, incarnation, came, arrivals: Default::default() }
+        Self { address, incarnation, memory, came, arrivals: Default::default() }
     }
 
     /// A frame of it has come over this link.

@@ -249,6 +249,10 @@ pub(crate) trait Upper: Send + Sync {
     /// A session of the link is over: the relayed frames that it carried may be lost.
     fn on_lane_lost(&self, link: &Arc<Link>, lane: handshake::Lane);
 
+    /// All sessions of the link are lost: it is to be marked as [failed](Link::fail), and what waits
+    /// may go another way.
+    fn on_failed(&self, link: &Arc<Link>);
+
     /// The peer cannot be reached, while frames may wait for it that could go another way.
     fn on_unreachable(&self, link: &Arc<Link>);
 

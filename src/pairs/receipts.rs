@@ -32,7 +32,7 @@ impl Receipts {
 
     /// Tells the source how far its frames are.
     pub(crate) fn tell(&self, far: &Far, lane: Lane) {
-        let receipt = far.arrivals(lane).receipt(self.home.incarnation(), lane.number());
+        let receipt = far.arrivals(lane).receipt(far.memory, lane.number());
         let mut header = self.home.header(Kind::Receipt, far.address, 0);
         header.incarnation = far.incarnation;
         let put = Put {

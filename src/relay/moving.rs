@@ -8,16 +8,24 @@ use crate::link::{Home, Link, Unsent};
 use crate::router::{Denied, Router};
 use crate::wire::{Header, Kind, Reason};
 
-/// Moves what waits on a link to other harbors. Returns what could not be moved, and why: calls of
+/// Moves what waits on a link to other harbors, after it was marked as failed if it has. Returns what could not be moved, and why: calls of
 /// this node among it, which are known by their place on the link and safe to make again.
-pub(crate) fn move_frames(home: &Home, router: &Router, link: &Arc<Link>) -> Vec<(Unsent, Reason)> {
+pub(crate) fn move_frames(
+    home: &Home,
+    router: &Router,
+    link: &Arc<Link>,
+    has_failed: bool,
+) -> Vec<(Unsent, Reason)> {
     let mut left = Vec::new();
+    let now = home.clock.now();
+    // Nothing new may overtake what is moved: before this it goes behind it, after this elsewhere.
+    let _moving = router.moving.write();
+    if has_failed {
+        link.fail(now);
+    }
     if link.is_trusted() {
         return left;
     }
-    // Nothing new may overtake what is moved.
-    let _moving = router.moving.write();
-    let now = home.clock.now();
     let other = |header: &Header| {
         let next = router.next(header.from, header.to).ok()?;
         (next.peer != link.peer && next.is_trusted()).then_some(next)

@@ -52,6 +52,7 @@ impl Driver {
         let Some(upper) = self.upper() else { return };
         let (lane, now) = (established.lane, self.now());
         let session = Session::new(Arc::clone(&self.link), established, is_known);
+        self.has_failed = false;
         self.link.failed.store(0, Ordering::Relaxed);
         self.link.is_wanted.store(false, Ordering::Relaxed);
         self.link.heard.store(now.0, Ordering::Relaxed);
@@ -102,10 +103,13 @@ impl Driver {
         let Some(upper) = self.upper() else { return };
         self.report(&upper, loss);
         let is_bad = matches!(cause, Cause::Closed | Cause::Silent | Cause::Stalled);
-        if lane == LaneId::Rpc && is_bad {
-            self.link.failed.store(self.now().0.max(1), Ordering::Relaxed);
-        }
+        self.has_failed |= lane == LaneId::Rpc && is_bad;
         upper.on_lane_lost(&self.link, lane);
+        if self.has_failed && LANES.into_iter().all(|lane| self.link.lane(lane).session().is_none())
+        {
+            self.has_failed = false;
+            upper.on_failed(&self.link);
+        }
         if lane == LaneId::Rpc {
             // Whoever answers next has not said that it drains.
             self.link.is_draining.store(false, Ordering::Relaxed);

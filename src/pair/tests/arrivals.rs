@@ -1,3 +1,5 @@
+//! What a destination keeps of a pair.
+
 use super::*;
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;

@@ -1,3 +1,5 @@
+//! What a source keeps of a pair.
+
 use proptest::prelude::*;
 
 use super::super::window::{ASK_MS, GRACE_MS, OPEN_MS};
