@@ -106,11 +106,24 @@ impl Fars {
         }
     }
 
+    /// A one-way frame has come; whether it may be handled. The first one is answered by a receipt
+    /// at once, so that the source knows which run this is.
+    pub(super) fn arrive(&self, source: &FarSource, lane: Lane, seq: u32) -> bool {
+        let mut arrivals = source.far.arrivals(lane);
+        let is_first = arrivals.is_fresh();
+        let is_new = arrivals.arrive(seq);
+        drop(arrivals);
+        if is_first {
+            self.messages.receipts.tell(&source.far, lane);
+        }
+        is_new
+    }
+
     /// A message has come.
     pub(super) fn on_message(&self, source: &Arc<FarSource>, frame: Frame, now: Millis) {
         let Header { kind, id, seq, .. } = frame.header;
         let bounced = Bounced { kind, id, subject: id, seq };
-        if !source.far.arrivals(Lane::Message).arrive(seq) {
+        if !self.arrive(source, Lane::Message, seq) {
             self.overtaken(&source.message, bounced);
             return;
         }

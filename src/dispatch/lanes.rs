@@ -137,7 +137,7 @@ impl RpcLane {
             }
         };
         let (seq, len) = (header.seq, frame.len());
-        if header.is_one_way() && !source.far.arrivals(Lane::Rpc).arrive(seq) {
+        if header.is_one_way() && !self.dispatch.fars.arrive(&source, Lane::Rpc, seq) {
             let late = Bounced::request(&header, frame.method());
             self.dispatch.fars.overtaken(&source.rpc, late);
             return;

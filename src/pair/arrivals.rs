@@ -44,6 +44,11 @@ impl Arrivals {
         is_new
     }
 
+    /// Whether nothing has come yet: the source waits to hear who is here.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.highest == 0
+    }
+
     /// A frame that might be handled was: its handler was started, or it was sent back.
     pub(crate) fn settle(&mut self, seq: u32, bytes: usize, now: Millis) {
         self.waiting = self.waiting.saturating_sub(1);

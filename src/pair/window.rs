@@ -23,6 +23,9 @@ pub(super) const ASK_MS: u64 = 1_000;
 /// Frames that are open for so long without any break are lost: nothing of them is on its way.
 pub(super) const OPEN_MS: u64 = 5_000;
 
+/// What may be on its way before the first receipt.
+pub(super) const FIRST_BYTES: usize = 64 << 10;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
@@ -85,7 +88,10 @@ impl Window {
     }
 
     /// Whether a frame of so many bytes may go: one larger than the limit may when it is alone.
+    /// Until the first receipt the limit is lower: before it nobody knows which run of the
+    /// destination there is, and what is lost cannot be told exactly.
     pub(crate) fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        let bytes_max = if self.told.is_some() { bytes_max } else { bytes_max.min(FIRST_BYTES) };
         self.bytes == 0 || self.bytes + bytes <= bytes_max
     }
 
