@@ -290,14 +290,19 @@ pub enum AddrError {
         part: &'static str,
     },
     /// The group is out of range.
-    #[error("the group of a logical address is {range}, not {0}", range = range("group"))]
+    #[error("the group of a logical address is {}, not {}", range("group"), found(*.0))]
     Group(u64),
     /// The type is out of range.
-    #[error("the type of a logical address is {range}, not {0}", range = range("type"))]
+    #[error("the type of a logical address is {}, not {}", range("type"), found(*.0))]
     Type(u64),
     /// The id is out of range.
-    #[error("the id of a logical address is {range}, not {0}", range = range("id"))]
+    #[error("the id of a logical address is {}, not {}", range("id"), found(*.0))]
     Id(u64),
+}
+
+/// What a part is instead.
+fn found(number: u64) -> String {
+    if number == u64::MAX { "a number of 20 digits or more".to_owned() } else { number.to_string() }
 }
 
 /// What a part may be.

@@ -267,10 +267,12 @@ async fn p10_a_message_handler_that_never_completes_delays_no_call() {
         caller.send(addr("1.2.1"), &text("never handled")).await.unwrap();
     }
     heard.expect("stuck").await;
-    // Requests and replies, both ways, for longer than it takes to be declared dead.
+    // Requests and replies, both ways, for ten times as long as it takes to be declared dead.
     let began = std::time::Instant::now();
     let mut slowest = Duration::ZERO;
-    while began.elapsed() < Duration::from_secs(4) {
+    let mut pace = tokio::time::interval(Duration::from_millis(5));
+    while began.elapsed() < Duration::from_secs(30) {
+        pace.tick().await;
         let there = timed("a reply", caller.call(addr("1.2.1"), COUNT, number(1))).await;
         let back = timed("a reply", callee.call(addr("1.1.1"), ECHO, text("hi"))).await;
         assert_eq!((there.0, back.0), (Ok(number(1)), Ok(text("hi"))));

@@ -35,6 +35,7 @@ fn each_error_says_which_part_and_what_it_may_be() {
         ("x.2.3", "group", &format!("1 to 4095{DIGITS}")),
         ("1.256.3", "type", "1 to 254, or 255 for a harbor, not 256"),
         ("1..3", "type", &format!("1 to 254, or 255 for a harbor{DIGITS}")),
+        ("1.2.99999999999999999999", "id", "0 to 4095, not a number of 20 digits or more"),
         ("1.2.4096", "id", "0 to 4095, not 4096"),
         ("1.2.-1", "id", &format!("0 to 4095{DIGITS}")),
     ] {
