@@ -83,8 +83,8 @@ impl Dispatch {
     }
 
     /// A harbor behind this link has lost the way to `to`.
-    fn on_down(&self, link: &Arc<Link>, to: LogicalAddr, lane: Lane) {
-        if lane == Lane::Rpc {
+    fn on_down(&self, link: &Arc<Link>, to: LogicalAddr, lane: Lane, has_calls: bool) {
+        if lane == Lane::Rpc && has_calls {
             self.caller.pending.cut_beyond(link.peer, to);
         }
         self.tell_losses(self.pairs.on_break(link, lane, Some(to)));

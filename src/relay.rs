@@ -25,7 +25,8 @@ use crate::incarnation::Incarnation;
 use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
 use crate::router::Router;
 use crate::wire::{
-    Bounce, Down, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin, Reason,
+    Bounce, Down, FLAG_NO_REPLY, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin,
+    Reason,
 };
 
 pub(crate) use moving::move_frames;
@@ -41,8 +42,11 @@ const DOWN_MS: u64 = 30_000;
 pub(crate) struct Relay {
     home: Arc<Home>,
     router: Arc<Router>,
-    pairs: Mutex<HashMap<(LogicalAddr, LogicalAddr), Passing>>,
+    pairs: Mutex<Pairs>,
 }
+
+/// By source and destination.
+type Pairs = HashMap<(LogicalAddr, LogicalAddr), Passing>;
 
 /// A pair, as a harbor between its ends sees it.
 struct Passing {
@@ -50,6 +54,8 @@ struct Passing {
     came: Arc<Link>,
     goes: Arc<Link>,
     used: Millis,
+    /// Calls that were handed on and have no answer; at least as many as there are.
+    calls: u64,
     /// Of the source.
     incarnation: Incarnation,
 }
@@ -90,6 +96,7 @@ impl Relay {
         match put_frame(&self.home, &goes, frame, now) {
             Ok(()) => {
                 self.home.counters.relayed.add(1);
+                self.count_call(frame);
                 Ok(())
             }
             Err(PutError::Closed(reason)) => Err(reason),
@@ -142,8 +149,28 @@ impl Relay {
             return Err(Reason::Busy);
         }
         let (came, passed) = (Arc::clone(came), Arc::clone(&goes));
-        pairs.insert((from, to), Passing { came, goes: passed, used: now, incarnation });
+        pairs.insert((from, to), Passing { came, goes: passed, used: now, calls: 0, incarnation });
         Ok(goes)
+    }
+
+    /// A call of a pair is on its way, or has ended.
+    fn count_call(&self, frame: &Frame) {
+        let Header { kind, from, to, id, .. } = frame.header;
+        let is_call = |kind| kind == Kind::Request && id != 0;
+        let mut pairs = self.pairs.lock();
+        match kind {
+            Kind::Request if is_call(kind) => {
+                if let Some(passing) = pairs.get_mut(&(from, to)) {
+                    passing.calls += 1;
+                }
+            }
+            Kind::Cancel => end_call(&mut pairs, from, to),
+            Kind::Reply => end_call(&mut pairs, to, from),
+            Kind::Bounce if Bounce::read(&frame.body).is_some_and(|b| is_call(b.kind)) => {
+                end_call(&mut pairs, to, from);
+            }
+            _ => {}
+        }
     }
 
     /// Answers go where that came from which they answer: then each connection that loses one is on
@@ -195,7 +222,10 @@ impl Relay {
             return self.cut(link, header, true);
         }
         let came = {
-            let pairs = self.pairs.lock();
+            let mut pairs = self.pairs.lock();
+            if header.kind == Kind::Request && header.id != 0 {
+                end_call(&mut pairs, header.from, header.to);
+            }
             pairs.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
         };
         if let Some(came) = came {
@@ -250,11 +280,11 @@ impl Relay {
             let is_recent = now.since(passing.used) < DOWN_MS;
             if is_recent && Arc::ptr_eq(&passing.goes, link) {
                 let came = Arc::clone(&passing.came);
-                sources.push((*from, *to, passing.incarnation, came));
+                sources.push((*from, *to, passing.incarnation, passing.calls > 0, came));
             }
         }
         drop(pairs);
-        for (from, to, incarnation, came) in sources {
+        for (from, to, incarnation, has_calls, came) in sources {
             let body = Down {
                 address: to,
                 incarnation: Incarnation::from_bits(0),
@@ -264,7 +294,11 @@ impl Relay {
             let mut bytes = Vec::with_capacity(HEADER_LEN);
             body.put(&mut bytes);
             // In the name of the destination, as a bounce is.
-            let header = Header::new(Kind::Down, to, from, 0, incarnation);
+            let mut header = Header::new(Kind::Down, to, from, 0, incarnation);
+            if !has_calls {
+                // The source may have begun one meanwhile, which goes another way.
+                header.flags = FLAG_NO_REPLY;
+            }
             self.tell(&came, header, &bytes);
         }
     }
@@ -275,6 +309,13 @@ impl Relay {
             Arc::ptr_eq(&passing.came, link) || Arc::ptr_eq(&passing.goes, link)
         };
         self.pairs.lock().retain(|_, passing| !uses(passing));
+    }
+}
+
+/// A call of the pair has ended.
+fn end_call(pairs: &mut Pairs, from: LogicalAddr, to: LogicalAddr) {
+    if let Some(passing) = pairs.get_mut(&(from, to)) {
+        passing.calls = passing.calls.saturating_sub(1);
     }
 }
 

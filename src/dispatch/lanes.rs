@@ -13,7 +13,8 @@ use crate::link::{Flow, Home, Inbound, Session, Violation};
 use crate::messaging::Messages;
 use crate::rpc::{Outcome, Requests};
 use crate::wire::{
-    Bounce, Down, FLAG_RECEIPT_WANTED, Frame, GoAway, Header, Kind, Pulse, Reason, Receipt,
+    Bounce, Down, FLAG_NO_REPLY, FLAG_RECEIPT_WANTED, Frame, GoAway, Header, Kind, Pulse, Reason,
+    Receipt,
 };
 
 /// Frames on the rpc lane. Nothing here waits.
@@ -184,7 +185,8 @@ impl RpcLane {
             && is_answer_to(&self.dispatch.home, header)
         {
             tracing::debug!(to = %down.address, hop = %down.hop, ?lane, "a harbor has lost the way");
-            self.dispatch.on_down(&self.session.link, down.address, lane);
+            let has_calls = header.flags & FLAG_NO_REPLY == 0;
+            self.dispatch.on_down(&self.session.link, down.address, lane, has_calls);
         }
     }
 }

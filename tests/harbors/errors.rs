@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use seaway::{CallError, Message, Reason, Undeliverable};
+use seaway::{CallError, Message, Node, Reason, Undeliverable};
 
 use crate::groups::{Groups, config};
 use crate::support::events::{Gate, events};
 use crate::support::messages::number;
-use crate::support::{ECHO, Text, addr, not_sent, soon, text};
+use crate::support::{ECHO, Text, addr, not_sent, soon, text, until};
 use crate::world::{FROM, TO};
 
 /// A message comes back from there, for this reason.
@@ -62,6 +62,30 @@ async fn what_is_for_a_group_without_a_harbor_comes_back_from_the_own_harbor() {
 async fn what_is_for_an_unknown_node_comes_back_from_the_harbor_of_its_group() {
     let groups = Groups::new().await;
     both_come_back(&groups, "2.1.9", Reason::NotAMember, "2.255.1").await;
+}
+
+#[tokio::test]
+async fn who_is_removed_beyond_harbors_is_told_by_the_next_hop_that_is_left() {
+    let groups = Groups::new().await;
+    let target = groups.cluster.echo(TO).await;
+    let call = || groups.sender.call(addr(TO), ECHO, text("hi"));
+    assert_eq!(soon("the reply", call()).await, Ok(text("hi")));
+
+    groups.cluster.discovery.remove(addr(TO));
+    soon("the target's end", target.stopped()).await;
+    let gone = |node: &Node, who: &str| {
+        let who = addr(who);
+        node.all_members().iter().all(|member| member.address != who)
+    };
+    until("its harbor to know", || gone(&groups.harbors[1], TO)).await;
+    both_come_back(&groups, TO, Reason::NotAMember, "2.255.1").await;
+
+    groups.cluster.discovery.remove(addr("2.255.1"));
+    soon("the harbor's end", groups.harbors[1].stopped()).await;
+    until("the other harbor to know", || gone(&groups.harbors[0], "2.255.1")).await;
+    both_come_back(&groups, TO, Reason::NoRoute, "1.255.1").await;
+    let report = groups.sender.shutdown(Duration::from_secs(5)).await;
+    assert!(report.is_clean(), "{report:?}");
 }
 
 #[tokio::test]
