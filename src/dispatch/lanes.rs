@@ -154,10 +154,7 @@ impl RpcLane {
 
     fn on_receipt(&self, header: &Header, body: &[u8]) {
         if header.flags & FLAG_RECEIPT_WANTED != 0 {
-            let lane = body.first().and_then(|lane| Lane::from_number(*lane));
-            if let (Some(source), Some(lane)) = (self.dispatch.far(&self.session, header), lane) {
-                self.dispatch.fars.on_ask(&source, lane, header.seq);
-            }
+            self.on_ask(header, body);
             return;
         }
         let Some(receipt) = Receipt::read(body) else {
@@ -168,6 +165,20 @@ impl RpcLane {
             && let Some(loss) = self.dispatch.pairs.on_receipt(header.from, receipt)
         {
             self.dispatch.notices.on_loss(header.from, loss);
+        }
+    }
+
+    fn on_ask(&self, header: &Header, body: &[u8]) {
+        let is_from_beyond = header.from != self.session.link.peer;
+        let lane = match body.first().and_then(|lane| Lane::from_number(*lane)) {
+            Some(lane @ (Lane::Rpc | Lane::Message)) if is_from_beyond => lane,
+            // Only what comes from beyond harbors has numbers, and on no other lane.
+            _ => return self.skip(),
+        };
+        if header.to == self.dispatch.home.me
+            && let Some(source) = self.dispatch.far(&self.session, header)
+        {
+            self.dispatch.fars.on_ask(&source, lane, header.seq);
         }
     }
 
