@@ -30,6 +30,9 @@ impl Inbound for RpcLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
+        if header.kind == Kind::Message {
+            return Err(Violation("a message came on the rpc lane".to_owned()));
+        }
         if is_in_transit(&self.session, &header) {
             return self.dispatch.pass_on(&self.session, frame, now);
         }
@@ -57,9 +60,6 @@ impl Inbound for RpcLane {
             Kind::Bounce => self.on_bounce(&header, &frame.body)?,
             Kind::Receipt => self.on_receipt(&header, &frame.body),
             Kind::Down => self.on_down(&header, &frame.body),
-            Kind::Message => {
-                return Err(Violation("a message came on the rpc lane".to_owned()));
-            }
             _ => on_link_frame(&self.session, &frame)?,
         }
         Ok(Flow::Next)
@@ -108,6 +108,8 @@ impl RpcLane {
             }
             Kind::Request if seq != 0 => pairs.on_bounce(from, Lane::Rpc, seq),
             _ if seq != 0 => pairs.on_bounce(from, Lane::Message, seq),
+            // What has no number was the peer's.
+            _ if from != link.peer => false,
             Kind::Request => link.rpc().on_bounce(bounce.session),
             _ => link.message().on_bounce(bounce.session),
         };
@@ -192,7 +194,9 @@ impl RpcLane {
             self.skip();
             return;
         };
+        // In the name of the destination: nobody beyond harbors can speak of another one.
         if let Some(lane) = Lane::from_number(down.lane)
+            && down.address == header.from
             && is_answer_to(&self.dispatch.home, header)
         {
             tracing::debug!(to = %down.address, hop = %down.hop, ?lane, "a harbor has lost the way");
@@ -213,6 +217,9 @@ impl Inbound for MessageLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
+        if matches!(header.kind, Kind::Request | Kind::Cancel) || header.is_answer() {
+            return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
+        }
         if is_in_transit(&self.session, &header) {
             return self.dispatch.pass_on(&self.session, frame, now);
         }
@@ -231,9 +238,6 @@ impl Inbound for MessageLane {
                     bounce(&self.session, bounced, reason)?;
                 }
             },
-            Kind::Request | Kind::Reply | Kind::Cancel | Kind::Bounce => {
-                return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
-            }
             _ => on_link_frame(&self.session, &frame)?,
         }
         Ok(Flow::Next)
@@ -270,7 +274,10 @@ fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
     let is_neighbour = peer.group() == me.group();
     let is_spoken_for = match (peer.is_harbor(), me.is_harbor()) {
         (true, false) => is_neighbour && header.from.group() != me.group(),
-        (true, true) => !is_neighbour && header.from.group() == peer.group(),
+        // Harbors of different groups are connected: each speaks for itself.
+        (true, true) => {
+            !is_neighbour && header.from.group() == peer.group() && !header.from.is_harbor()
+        }
         (false, _) => false,
     };
     if header.from == peer || is_spoken_for {
