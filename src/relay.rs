@@ -77,7 +77,11 @@ impl Relay {
             return Err(Violation("a one-way frame to another group has no number".to_owned()));
         }
         header.hops = header.hops.saturating_add(1);
-        let outcome = if header.hops > HOPS_MAX {
+        // A member speaks as the run that it has proved to be.
+        let is_own = header.from == session.link.peer && !header.is_answer();
+        let outcome = if is_own && header.incarnation != session.incarnation {
+            Err(Reason::Incarnation)
+        } else if header.hops > HOPS_MAX {
             Err(Reason::Hops)
         } else if header.time_left == 0 {
             Err(Reason::Expired)
