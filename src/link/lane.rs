@@ -428,6 +428,9 @@ impl Queue {
             return Err(PutError::Over);
         }
         let len = HEADER_LEN + put.extension_len + put.body_len;
+        if put.class != Class::Data && put.header.hops > 0 && !self.outbox.has_spare(len) {
+            return Err(PutError::Overflow);
+        }
         if put.class == Class::Data && put.header.hops > 0 {
             // A harbor sends back what has no room: nobody waits for it, and nobody is held up.
             let queued = self.passing.load(Ordering::Relaxed);

@@ -160,6 +160,13 @@ impl Outbox {
         }
     }
 
+    /// Whether so much may go in that answers somebody else: half of the reserve stays for what the
+    /// link itself cannot wait with, or whoever floods it would close it.
+    pub(crate) fn has_spare(&self, len: usize) -> bool {
+        let Bounds { bytes_max, reserve, .. } = self.bounds;
+        self.queued() + len <= bytes_max + reserve / 2
+    }
+
     /// One-way frames that the writer has taken in this session.
     pub(crate) const fn one_way_taken(&self) -> u64 {
         self.one_way_taken
