@@ -54,13 +54,14 @@ impl Fars {
     ) -> Option<Arc<FarSource>> {
         let now = self.home.clock.now();
         let mut sources = self.sources.lock();
+        // The limits of a source, and the order of its messages, hold for all of its runs.
+        let mut before = None;
         if let Some(known) = sources.get(&header.from) {
             // Numbers that begin again after a long time are those of a source that has forgotten.
             let is_stale = || now.since(*known.used.lock()) >= STALE_MS;
             let is_same = known.far.incarnation == header.incarnation;
-            if is_same && header.seq == 1 && is_stale() && known.inbox.is_empty() {
-                self.forgotten.fetch_add(1, Ordering::Relaxed);
-            } else if is_same {
+            let is_anew = header.seq == 1 && is_stale() && known.inbox.is_empty();
+            if is_same && !is_anew {
                 *known.used.lock() = now;
                 known.far.on_frame(&carrier.link);
                 return Some(Arc::clone(known));
@@ -73,6 +74,10 @@ impl Fars {
                 // Nobody waits for what the run before has asked.
                 known.source.cancel_session(known.far.incarnation.bits());
             }
+            // A source that did not restart goes on with its numbers: it sees by this that the
+            // counts do not go on.
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
+            before = Some((Arc::clone(&known.source), known.inbox.clone()));
         }
         let max = self.home.config.pairs_max;
         if sources.len() >= max && !sources.contains_key(&header.from) {
@@ -84,13 +89,15 @@ impl Fars {
             return None;
         }
         let forgotten = self.forgotten.load(Ordering::Relaxed);
-        let memory = Incarnation::from_bits(self.home.incarnation().bits() + forgotten);
+        let memory = self.home.incarnation().bits().saturating_add(forgotten);
+        let memory = Incarnation::from_bits(memory);
         let far = Arc::new(Far::new(header.from, header.incarnation, memory, &carrier.link));
+        let (source, inbox) = before.unwrap_or_else(|| (source(), Inbox::default()));
         let entered = Arc::new(FarSource {
-            source: source(),
+            source,
             rpc: Session::beyond(&far, Lane::Rpc, carrier),
             message: Session::beyond(&far, Lane::Message, carrier),
-            inbox: Inbox::default(),
+            inbox,
             used: Mutex::new(now),
             far,
         });

@@ -24,11 +24,19 @@ pub(crate) struct Inbox(Arc<Mutex<Queue>>);
 
 #[derive(Default)]
 struct Queue {
-    /// With the time until which each may be handled.
-    frames: VecDeque<(Frame, Millis)>,
+    frames: VecDeque<Waiting>,
     bytes: usize,
     /// Somebody is at it.
     is_handling: bool,
+}
+
+/// A message that waits.
+struct Waiting {
+    frame: Frame,
+    /// The time until which it may be handled.
+    until: Millis,
+    /// Of the run of the source that sent it.
+    session: Arc<Session>,
 }
 
 impl Inbox {
@@ -37,11 +45,11 @@ impl Inbox {
         !self.0.lock().is_handling
     }
 
-    fn next(&self) -> Option<(Frame, Millis)> {
+    fn next(&self) -> Option<Waiting> {
         let mut queue = self.0.lock();
         let next = queue.frames.pop_front();
         match &next {
-            Some((frame, _)) => queue.bytes -= frame.len(),
+            Some(waiting) => queue.bytes -= waiting.frame.len(),
             None => queue.is_handling = false,
         }
         next
@@ -90,37 +98,28 @@ impl FarMessages {
         let own = |part: &Bytes| Bytes::copy_from_slice(part);
         let Frame { header, extension, body } = frame;
         let frame = Frame { header, extension: own(&extension), body: own(&body) };
-        queue.frames.push_back((frame, until));
+        queue.frames.push_back(Waiting { frame, until, session: Arc::clone(session) });
         queue.bytes = bytes;
         if !std::mem::replace(&mut queue.is_handling, true) {
             drop(queue);
             let messages =
                 Messages::new(Arc::clone(&self.shared), Arc::clone(session), source, node);
-            let run = handle_all(
-                inbox.clone(),
-                Arc::clone(session),
-                messages,
-                Arc::clone(&self.receipts),
-            );
+            let run = handle_all(inbox.clone(), messages, Arc::clone(&self.receipts));
             home.tasks.spawn_on(run, &home.runtime);
         }
         Ok(())
     }
 }
 
-async fn handle_all(
-    inbox: Inbox,
-    session: Arc<Session>,
-    mut messages: Messages,
-    receipts: Arc<Receipts>,
-) {
-    let home = &session.link.home;
-    while let Some((mut frame, until)) = inbox.next() {
+async fn handle_all(inbox: Inbox, mut messages: Messages, receipts: Arc<Receipts>) {
+    while let Some(Waiting { mut frame, until, session }) = inbox.next() {
+        let home = &session.link.home;
         if until <= home.clock.now() {
             frame.header.time_left = 0;
         }
         let (seq, len) = (frame.header.seq, frame.len());
         let is_wanted = frame.header.flags & FLAG_RECEIPT_WANTED != 0;
+        messages.change_session(&session);
         if let Ok(Flow::Wait) = messages.on_message(frame) {
             let ready = poll_fn(|cx| messages.poll_ready(cx));
             if home.stop.run_until_cancelled(ready).await.is_none() {

@@ -129,6 +129,13 @@ impl Messages {
         Self { shared, session, node, stage }
     }
 
+    /// What comes from now on is of another run of the same source.
+    pub(super) fn change_session(&mut self, session: &Arc<Session>) {
+        if !Arc::ptr_eq(&self.session, session) {
+            self.session = Arc::clone(session);
+        }
+    }
+
     /// Takes a message that has arrived.
     pub(crate) fn on_message(&mut self, frame: Frame) -> Result<Flow, Violation> {
         match std::mem::replace(&mut self.stage, Stage::Moving) {
