@@ -385,15 +385,15 @@ pub(crate) fn refuse_request(
         let (deadline, extension_len, body_len) = (session.answers_until(), 0, failure.len());
         let only_session = session.bound();
         let put = Put { class, header, deadline, extension_len, body_len, only_session };
-        session.put_back(put, |out| failure.put(out))
+        session.way_back().rpc().put(put, |out| failure.put(out))
     };
     let refusal = Failure::refused(reason);
     // The reserve is for what must be said, and the text need not be.
     if !text.is_empty() && put(Class::Data, Failure { text, ..refusal.clone() }).is_ok() {
         return Ok(());
     }
-    put(Class::Control, refusal)?;
-    Ok(())
+    let outcome = put(Class::Control, refusal);
+    if session.far.is_some() { Ok(()) } else { outcome.map(drop) }
 }
 
 /// Why a request is refused before its handler runs.
