@@ -11,6 +11,8 @@ mod clusters;
 mod errors;
 #[path = "harbors/groups.rs"]
 mod groups;
+#[path = "harbors/hostile.rs"]
+mod hostile;
 #[path = "harbors/kills.rs"]
 mod kills;
 #[path = "harbors/paths.rs"]
