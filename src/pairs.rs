@@ -95,7 +95,13 @@ impl Way {
                 }
                 (Err(PutError::Full), _) => {
                     let Some(link) = self.link() else { return outcome };
-                    link.lane(lane).in_line(home, deadline, &mut attempt).await
+                    let is_moved = || self.link().is_none_or(|now| !Arc::ptr_eq(&now, &link));
+                    let attempt = || match attempt() {
+                        // There is no room on another path: that is where to wait.
+                        Err(PutError::Full) if is_moved() => Err(PutError::Window),
+                        outcome => outcome,
+                    };
+                    link.lane(lane).in_line(home, deadline, attempt).await
                 }
                 _ => return outcome,
             };

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use seaway::Node;
 use seaway::discovery::Member;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
+use crate::groups::config;
 use crate::raw::{Frame, MESSAGE, Peer, RPC, Raw, bits, hash, kind, reason};
 use crate::support::messages::record;
 use crate::support::recorder::Recorder;
-use crate::support::{Cluster, ECHO, Number, addr, soon, text};
+use crate::support::{Cluster, ECHO, Number, addr, soon, text, until};
 use crate::world::TO;
 
 /// One harbor of each group: that of group 2 is by hand or real, as are the members behind it.
@@ -261,4 +264,60 @@ async fn p10_what_is_relayed_leaves_room_for_a_links_own_signs_of_life() {
     assert!(soon("the harbor", harbor.is_live()).await);
     assert!(near.stats().relayed_dropped > 0);
     assert!(soon("the pong", slow.is_live()).await);
+}
+
+/// Takes all lanes that a node dials, and reads what comes.
+async fn read_all(listener: TcpListener) {
+    let peer = Peer { frame_limit: 64 << 10, ..Peer::new("1.255.2") };
+    loop {
+        let mut raw = peer.accept(&listener).await;
+        tokio::spawn(async move { raw.closed().await });
+    }
+}
+
+#[tokio::test]
+async fn p09_who_waits_for_room_at_a_harbor_that_is_lost_waits_at_the_next_one_then() {
+    let cluster = Cluster::empty();
+    let mut listeners = Vec::new();
+    for harbor in ["1.255.1", "1.255.2"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let network = listener.local_addr().unwrap().to_string();
+        cluster.discovery.put(Member::new(addr(harbor), network)).unwrap();
+        listeners.push(listener);
+    }
+    announce(&cluster, &["2.255.1"]);
+    let targets: Vec<_> = (1..=16).map(|n| format!("2.1.{n}")).collect();
+    for target in &targets {
+        announce(&cluster, &[target]);
+    }
+    let small = config(|config| {
+        config.frame_bytes_max = 64 << 10;
+        config.outbox_bytes_max = 64 << 10;
+        config.message_timeout = Duration::from_secs(60);
+    });
+    let sender = cluster.builder(MEMBER).config(small).start().await.unwrap();
+    // Both harbors have heard the dials and say nothing; then both outboxes are full.
+    let large = text(&"x".repeat(24 << 10));
+    for _ in 0..4 {
+        for target in &targets {
+            sender.try_send(addr(target), &large).ok();
+        }
+    }
+    let mut waiting = JoinSet::new();
+    for target in &targets {
+        let (sender, target, large) = (sender.clone(), addr(target), large.clone());
+        waiting.spawn(async move { sender.send(target, &large).await });
+    }
+    let second = listeners.pop().unwrap();
+    let first = listeners.pop().unwrap();
+    // All wait, and one harbor is lost.
+    let (lost, _) = soon("a dial", first.accept()).await.unwrap();
+    assert!(waiting.try_join_next().is_none());
+    drop((lost, first));
+    let failed = || sender.stats().bounced > 0;
+    until("what finds no room at the other", failed).await;
+    let reading = tokio::spawn(read_all(second));
+    let sent = soon("room for all", waiting.join_all()).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    reading.abort();
 }
