@@ -273,6 +273,11 @@ impl Link {
         upper.on_calls_cut(self, u64::MAX);
     }
 
+    /// Whether there is a connection for calls.
+    pub(crate) fn is_up(&self) -> bool {
+        self.rpc().session().is_some()
+    }
+
     /// Whether nothing waits to be written, on any lane; what waits for a connection counts.
     pub(crate) fn is_flushed(&self) -> bool {
         self.lanes.iter().all(Lane::is_flushed)

@@ -9,8 +9,10 @@
 //! has no room is sent back.
 
 mod moving;
+mod open;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ use crate::wire::{
 };
 
 pub(crate) use moving::move_frames;
+use open::Open;
 
 /// More relays than this are not on any honest way.
 const HOPS_MAX: u8 = 4;
@@ -54,10 +57,9 @@ struct Passing {
     came: Arc<Link>,
     goes: Arc<Link>,
     used: Millis,
-    /// Calls that were handed on and have no answer; at least as many as there are.
-    calls: u64,
     /// Of the source.
     incarnation: Incarnation,
+    open: Open,
 }
 
 impl Relay {
@@ -100,7 +102,6 @@ impl Relay {
         match put_frame(&self.home, &goes, frame, now) {
             Ok(()) => {
                 self.home.counters.relayed.add(1);
-                self.count_call(frame);
                 Ok(())
             }
             Err(PutError::Closed(reason)) => Err(reason),
@@ -115,72 +116,79 @@ impl Relay {
 
     /// Where the pair goes on: as before, unless that is lost, or nothing has come for long.
     fn way(&self, came: &Arc<Link>, header: &Header, now: Millis) -> Result<Arc<Link>, Reason> {
-        let (me, peer, from, to) = (self.home.me.group(), came.peer, header.from, header.to);
+        let (me, peer, to) = (self.home.me.group(), came.peer, header.to);
         // What may be is decided by groups alone: then nothing circles, whatever anybody believes.
         let is_on_its_way = if peer.group() == me { to.group() != me } else { to.group() == me };
         if !is_on_its_way {
             return Err(Reason::NoRoute);
         }
         if header.is_answer() {
-            return self.way_back(from, to);
+            return self.way_back(header);
         }
-        let incarnation = header.incarnation;
         let mut pairs = self.pairs.lock();
-        if let Some(passing) = pairs.get_mut(&(from, to)) {
-            passing.incarnation = incarnation;
-            passing.came = Arc::clone(came);
-            if passing.goes.is_trusted() && now.since(passing.used) < IDLE_MS {
-                passing.used = now;
-                return Ok(Arc::clone(&passing.goes));
+        let passing = self.passing(&mut pairs, came, header, now)?;
+        match header.kind {
+            Kind::Request if !header.is_one_way() => {
+                let until = deadline(&self.home, header, now);
+                passing.open.begin(header.id, came, (now, until), self.home.config.calls_max);
             }
-            // What it still knows is needed if the new way fails, too.
-            let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
-            if goes.peer == peer {
-                return Err(Reason::NoRoute);
-            }
-            passing.used = now;
-            passing.goes = Arc::clone(&goes);
-            return Ok(goes);
+            Kind::Cancel => drop(passing.open.end(header.id)),
+            _ => {}
         }
-        let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
-        if goes.peer == peer {
-            return Err(Reason::NoRoute);
-        }
-        if pairs.len() >= self.home.config.pairs_max {
-            pairs.retain(|_, passing| now.since(passing.used) < DOWN_MS);
-        }
-        if pairs.len() >= self.home.config.pairs_max {
-            return Err(Reason::Busy);
-        }
-        let (came, passed) = (Arc::clone(came), Arc::clone(&goes));
-        pairs.insert((from, to), Passing { came, goes: passed, used: now, calls: 0, incarnation });
-        Ok(goes)
+        Ok(Arc::clone(&passing.goes))
     }
 
-    /// A call of a pair is on its way, or has ended.
-    fn count_call(&self, frame: &Frame) {
-        let Header { kind, from, to, id, .. } = frame.header;
-        let is_call = |kind| kind == Kind::Request && id != 0;
-        let mut pairs = self.pairs.lock();
-        match kind {
-            Kind::Request if is_call(kind) => {
-                if let Some(passing) = pairs.get_mut(&(from, to)) {
-                    passing.calls += 1;
+    /// What is known of the pair, with its way on.
+    fn passing<'a>(
+        &self,
+        pairs: &'a mut Pairs,
+        came: &Arc<Link>,
+        header: &Header,
+        now: Millis,
+    ) -> Result<&'a mut Passing, Reason> {
+        let Header { from, to, incarnation, .. } = *header;
+        let choose = || {
+            let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
+            if goes.peer == came.peer { Err(Reason::NoRoute) } else { Ok(goes) }
+        };
+        let pairs_max = self.home.config.pairs_max;
+        if pairs.len() >= pairs_max && !pairs.contains_key(&(from, to)) {
+            pairs.retain(|_, passing| now.since(passing.used) < DOWN_MS);
+        }
+        let is_full = pairs.len() >= pairs_max;
+        match pairs.entry((from, to)) {
+            Entry::Occupied(known) => {
+                let passing = known.into_mut();
+                passing.incarnation = incarnation;
+                passing.came = Arc::clone(came);
+                if !passing.goes.is_trusted() || now.since(passing.used) >= IDLE_MS {
+                    // What it still knows is needed if the new way fails, too.
+                    passing.goes = choose()?;
                 }
+                passing.used = now;
+                Ok(passing)
             }
-            Kind::Cancel => end_call(&mut pairs, from, to),
-            Kind::Reply => end_call(&mut pairs, to, from),
-            Kind::Bounce if Bounce::read(&frame.body).is_some_and(|b| is_call(b.kind)) => {
-                end_call(&mut pairs, to, from);
+            Entry::Vacant(new) => {
+                let goes = choose()?;
+                if is_full {
+                    return Err(Reason::Busy);
+                }
+                let (came, open) = (Arc::clone(came), Open::default());
+                Ok(new.insert(Passing { came, goes, used: now, incarnation, open }))
             }
-            _ => {}
         }
     }
 
     /// Answers go where that came from which they answer: then each connection that loses one is on
     /// the way of the source, which is told. Only if that way is lost they take another.
-    fn way_back(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Arc<Link>, Reason> {
-        let came = self.pairs.lock().get(&(to, from)).map(|passing| Arc::clone(&passing.came));
+    fn way_back(&self, header: &Header) -> Result<Arc<Link>, Reason> {
+        let Header { from, to, id, kind, .. } = *header;
+        let came = self.pairs.lock().get_mut(&(to, from)).map(|passing| {
+            // The pair may have taken another way since.
+            let is_ended = matches!(kind, Kind::Reply | Kind::Bounce);
+            let came = if is_ended { passing.open.end(id) } else { None };
+            came.filter(|came| came.is_up()).unwrap_or_else(|| Arc::clone(&passing.came))
+        });
         match came.filter(|came| came.is_well()) {
             Some(came) => Ok(came),
             None => self.router.next(from, to).map_err(|denied| denied.reason),
@@ -226,10 +234,7 @@ impl Relay {
             return self.cut(link, header, true);
         }
         let came = {
-            let mut pairs = self.pairs.lock();
-            if header.kind == Kind::Request && header.id != 0 {
-                end_call(&mut pairs, header.from, header.to);
-            }
+            let pairs = self.pairs.lock();
             pairs.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
         };
         if let Some(came) = came {
@@ -243,6 +248,9 @@ impl Relay {
             return;
         }
         self.home.counters.relayed_bounced.add(1);
+        if let Some(passing) = self.pairs.lock().get_mut(&(subject.from, subject.to)) {
+            passing.open.end(subject.id);
+        }
         let is_message = subject.kind == Kind::Message;
         let body = Bounce {
             reason,
@@ -279,12 +287,18 @@ impl Relay {
     pub(crate) fn on_lane_lost(&self, link: &Arc<Link>, lane: LaneId) {
         let now = self.home.clock.now();
         let mut sources = Vec::new();
-        let pairs = self.pairs.lock();
-        for ((from, to), passing) in pairs.iter() {
+        let mut pairs = self.pairs.lock();
+        for ((from, to), passing) in pairs.iter_mut() {
+            let has_calls = passing.open.is_any(now);
+            if lane == LaneId::Rpc && Arc::ptr_eq(&passing.goes, link) {
+                passing.open = Open::default();
+            } else if lane == LaneId::Rpc {
+                passing.open.forget(link);
+            }
             let is_recent = now.since(passing.used) < DOWN_MS;
             if is_recent && Arc::ptr_eq(&passing.goes, link) {
                 let came = Arc::clone(&passing.came);
-                sources.push((*from, *to, passing.incarnation, passing.calls > 0, came));
+                sources.push((*from, *to, passing.incarnation, has_calls, came));
             }
         }
         drop(pairs);
@@ -314,23 +328,18 @@ impl Relay {
         };
         self.pairs.lock().retain(|_, passing| !uses(passing));
     }
-}
 
-/// A call of the pair has ended.
-fn end_call(pairs: &mut Pairs, from: LogicalAddr, to: LogicalAddr) {
-    if let Some(passing) = pairs.get_mut(&(from, to)) {
-        passing.calls = passing.calls.saturating_sub(1);
+    /// Whether requests were handed on that may be answered yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let now = self.home.clock.now();
+        self.pairs.lock().values().any(|passing| passing.open.is_any(now))
     }
 }
 
 /// Puts a frame on a link as it is, with the time that it has left.
 fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(), PutError> {
     let Frame { header, extension, body } = frame;
-    let deadline = match header.time_left {
-        NO_DEADLINE if header.is_lasting() => now.deadline(home.config.message_timeout),
-        NO_DEADLINE => Millis::NEVER,
-        left => now.after(u64::from(left)),
-    };
+    let deadline = deadline(home, header, now);
     let class = match header.kind {
         Kind::Message | Kind::Request | Kind::Reply => Class::Data,
         _ => Class::Control,
@@ -343,6 +352,15 @@ fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(),
     };
     link.lane(lane_of(header.kind)).put(put, write)?;
     Ok(())
+}
+
+/// Until when a frame may go on.
+fn deadline(home: &Home, header: &Header, now: Millis) -> Millis {
+    match header.time_left {
+        NO_DEADLINE if header.is_lasting() => now.deadline(home.config.message_timeout),
+        NO_DEADLINE => Millis::NEVER,
+        left => now.after(u64::from(left)),
+    }
 }
 
 /// The lane that frames of a kind go on.

@@ -7,6 +7,8 @@ mod support;
 mod calls;
 #[path = "harbors/clusters.rs"]
 mod clusters;
+#[path = "harbors/drains.rs"]
+mod drains;
 #[path = "harbors/errors.rs"]
 mod errors;
 #[path = "harbors/groups.rs"]

@@ -14,7 +14,7 @@ use super::Context;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::error::{Code, Status};
-use crate::link::{Class, LONGER, Put, PutError, Session};
+use crate::link::{Class, LONGER, Link, Put, PutError, Session};
 use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody, cut};
 
 /// All requests of one peer that are being handled.
@@ -191,6 +191,8 @@ impl Drop for Permit {
 /// See the module. Dropped without having been given, it tells the caller so.
 pub(crate) struct Answer {
     session: Arc<Session>,
+    /// Where the request came from. Its source may have taken another way since.
+    came: Arc<Link>,
     request: Bounced,
     deadline: Millis,
     wants_reply: bool,
@@ -211,6 +213,7 @@ impl Answer {
     ) -> Self {
         Self {
             session: Arc::clone(session),
+            came: session.way_back(),
             request: Bounced::request(request, method),
             deadline,
             wants_reply: !request.is_one_way(),
@@ -280,8 +283,8 @@ impl Answer {
 
     async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
-        let link = self.session.far.is_some().then(|| self.session.way_back());
-        let lane = link.as_ref().unwrap_or(&self.session.link).rpc();
+        let link = self.way_back();
+        let lane = link.rpc();
         let (permit, is_given) = (&mut self.permit, &mut self.is_given);
         // Who drops it while it waits for room has given up waiting.
         *is_given = true;
@@ -302,6 +305,11 @@ impl Answer {
             Err(PutError::Longer) => self.fail(Code::Internal, &format!("the reply: {LONGER}")),
             Err(_) => self.session.link.home.counters.replies_dropped.add(1),
         }
+    }
+
+    fn way_back(&self) -> Arc<Link> {
+        let is_lost = self.session.far.is_some() && !self.came.is_up();
+        if is_lost { self.session.way_back() } else { Arc::clone(&self.came) }
     }
 
     fn frame(&self, class: Class, body_len: usize) -> Put {
@@ -334,7 +342,7 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.session.put_back(put, |out| {
+        let outcome = self.way_back().rpc().put(put, |out| {
             failure.put(out);
             self.permit = None;
         });

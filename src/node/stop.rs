@@ -10,6 +10,7 @@ use crate::clock::Millis;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 use crate::link;
+use crate::relay::Relay;
 
 /// How long after its start a node takes a later incarnation than its own for a sign that its clock
 /// is behind, and not that it has a successor.
@@ -184,8 +185,9 @@ async fn finish_lanes(inner: &Inner, lane: Lane) {
 
 fn is_idle(inner: &Inner) -> bool {
     let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.handling() > 0;
+    let is_relaying = inner.dispatch.relay.as_ref().is_some_and(Relay::is_awaited);
     let is_written = inner.router.links().iter().all(|link| link.is_flushed());
-    !is_handling && is_written && inner.sender.pairs.is_settled()
+    !is_handling && !is_relaying && is_written && inner.sender.pairs.is_settled()
 }
 
 /// Puts what would be given up now into the report. That is done more than once: lanes that finish
