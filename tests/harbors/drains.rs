@@ -8,7 +8,7 @@ use seaway::{Node, Undeliverable};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::support::messages::{notice, number, record, settled};
+use crate::support::messages::{losses, notice, number, record, settled};
 use crate::support::recorder::Recorder;
 use crate::support::{COUNT, Cluster, Number, addr, soon, timed};
 use crate::world::{FROM, TO};
@@ -126,7 +126,8 @@ impl Scene {
             ended.unwrap();
         }
         let stats = settled(&self.sender, &self.inbox).await;
-        assert_eq!(stats.lost, 0, "{:?}", self.notices.all());
+        // Nothing, nor any doubt of it.
+        assert_eq!((stats.lost, losses(&self.notices.all())), (0, Vec::new()));
         let handled = self.inbox.all();
         assert!(handled.is_sorted_by(|a, b| a < b), "out of order, or twice");
         let mut called = self.called.all();

@@ -104,7 +104,10 @@ impl Driver {
         self.report(&upper, loss);
         let is_bad = matches!(cause, Cause::Closed | Cause::Silent | Cause::Stalled);
         self.has_failed |= lane == LaneId::Rpc && is_bad;
-        upper.on_lane_lost(&self.link, lane);
+        // What this node has finished itself was read to its end: nothing is lost.
+        if cause != Cause::Closed || !session.finishing.is_cancelled() {
+            upper.on_lane_lost(&self.link, lane);
+        }
         if self.has_failed && LANES.into_iter().all(|lane| self.link.lane(lane).session().is_none())
         {
             self.has_failed = false;
