@@ -38,6 +38,8 @@ use open::Open;
 const HOPS_MAX: u8 = 4;
 /// A pair of which nothing has come for so long may take another way.
 const IDLE_MS: u64 = 1_000;
+/// So long after the last frame of a pair its receipt has come, if the destination is not busy.
+const QUIET_MS: u64 = 200;
 /// A source is told of a lost link if it sent over it no longer ago.
 const DOWN_MS: u64 = 30_000;
 
@@ -329,10 +331,12 @@ impl Relay {
         self.pairs.lock().retain(|_, passing| !uses(passing));
     }
 
-    /// Whether requests were handed on that may be answered yet.
+    /// Whether frames were handed on that may be answered yet.
     pub(crate) fn is_awaited(&self) -> bool {
         let now = self.home.clock.now();
-        self.pairs.lock().values().any(|passing| passing.open.is_any(now))
+        let is_awaited =
+            |passing: &Passing| now.since(passing.used) < QUIET_MS || passing.open.is_any(now);
+        self.pairs.lock().values().any(is_awaited)
     }
 }
 
