@@ -23,8 +23,7 @@ use crate::pairs::Pairs;
 use crate::relay::{Relay, move_frames};
 use crate::router::Router;
 use crate::rpc::{Caller, Outcome, Requests, Server};
-use crate::wire::{Frame, Header, Kind, Reason};
-use far::FarSource;
+use crate::wire::{Frame, Kind, Reason};
 pub(crate) use far::Fars;
 use lanes::{MessageLane, Nobody, RpcLane};
 
@@ -58,13 +57,6 @@ impl Dispatch {
         let mut sources = self.sources.lock();
         let source = sources.entry(peer).or_insert_with(|| Source::new(&self.home.config));
         Arc::clone(source)
-    }
-
-    /// The source of a frame from beyond harbors; `None` if it is an earlier run than the one
-    /// known, which nobody waits for any more.
-    fn far(&self, carrier: &Session, header: &Header) -> Option<Arc<FarSource>> {
-        let source = || Source::new(&self.home.config);
-        self.fars.get(carrier, header, source)
     }
 
     /// Hands on what is for others.
@@ -152,7 +144,7 @@ impl Upper for Dispatch {
                 self.caller.pending.complete(header.id, header.to, outcome);
             }
             Kind::Message | Kind::Request => {
-                let lane = if header.kind == Kind::Message { Lane::Message } else { Lane::Rpc };
+                let lane = Lane::of(header.kind);
                 if header.seq == 0 || self.pairs.on_bounce(header.to, lane, header.seq) {
                     self.notices.on_unsent(link, &unsent, reason);
                 }

@@ -38,7 +38,7 @@ pub(crate) use refusal::Refusal;
 
 use crate::addr::LogicalAddr;
 use crate::incarnation::Incarnation;
-use crate::wire::Counts;
+use crate::wire::{Counts, Kind};
 
 /// The length of the preface, which the dialer sends at once, followed by HELLO.
 pub(crate) const PREFACE_BYTES: usize = 8;
@@ -64,6 +64,14 @@ impl Lane {
             Self::Rpc => 0,
             Self::Message => 1,
             Self::Stream => 2,
+        }
+    }
+
+    /// The lane that frames between a source and a destination go on.
+    pub(crate) const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Message => Self::Message,
+            _ => Self::Rpc,
         }
     }
 

@@ -120,11 +120,6 @@ impl Link {
         self.lane(LaneId::Rpc)
     }
 
-    /// The lane for messages.
-    pub(crate) fn message(&self) -> &Lane {
-        self.lane(LaneId::Message)
-    }
-
     /// Any lane.
     pub(crate) fn lane(&self, lane: LaneId) -> &Lane {
         &self.lanes[lane.index()]
@@ -162,13 +157,10 @@ impl Link {
             .filter_map(|lane| Some((lane.number(), self.lane(lane).counts()?)))
             .collect();
         let pulse = Pulse { lanes };
+        let body_len = 1 + 25 * pulse.lanes.len();
         let put = Put {
-            class: Class::Control,
-            header: self.header(kind, 0),
-            deadline: Millis::NEVER,
-            extension_len: 0,
-            body_len: 1 + 25 * pulse.lanes.len(),
             only_session: Some(session.id),
+            ..Put::control(self.header(kind, 0), Millis::NEVER, body_len)
         };
         self.lane(session.lane).put_prepared(put, |_| Ok((0, count())), |out| pulse.put(out))
     }
@@ -178,12 +170,8 @@ impl Link {
         let mut bytes = Vec::new();
         body.put(&mut bytes);
         let put = Put {
-            class: Class::Control,
-            header: self.header(Kind::GoAway, 0),
-            deadline: Millis::NEVER,
-            extension_len: 0,
-            body_len: bytes.len(),
             only_session: Some(session.id),
+            ..Put::control(self.header(Kind::GoAway, 0), Millis::NEVER, bytes.len())
         };
         self.lane(session.lane).put(put, |out| out.extend_from_slice(&bytes))?;
         Ok(())

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::handshake::Lane as LaneId;
-use crate::link::{Class, Home, Line, Link, Put, PutError};
+use crate::link::{Home, Line, Link, Put, PutError};
 use crate::loss::Loss;
 use crate::pair::{Ask, Window};
 use crate::router::{Denied, Router};
@@ -251,15 +251,7 @@ impl Pairs {
         let mut header = self.home.header(Kind::Receipt, pair.to, 0);
         header.flags = FLAG_RECEIPT_WANTED;
         header.seq = ask.close;
-        let deadline = self.home.clock.now().deadline(self.home.config.message_timeout);
-        let put = Put {
-            class: Class::Control,
-            header,
-            deadline,
-            extension_len: 0,
-            body_len: 1,
-            only_session: None,
-        };
+        let put = Put::control(header, self.home.notice_deadline(), 1);
         // Without room for it, it is asked again.
         link.rpc().put(put, |out| out.push(pair.lane.number())).ok();
     }
@@ -273,7 +265,7 @@ impl Pairs {
 
     /// Whether nothing that was sent is without an answer.
     pub(crate) fn is_settled(&self) -> bool {
-        self.all().iter().all(|pair| pair.state.lock().window.is_settled())
+        self.pairs.read().values().all(|pair| pair.state.lock().window.is_settled())
     }
 }
 

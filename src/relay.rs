@@ -93,7 +93,7 @@ impl Relay {
             self.pass(&session.link, &frame, now)
         };
         if let Err(reason) = outcome {
-            self.send_back(&session.link, &frame, reason);
+            self.bounce(&session.link, &frame.header, frame.method(), reason);
         }
         Ok(())
     }
@@ -210,23 +210,10 @@ impl Relay {
         };
         let failure =
             Failure { status: code.number(), origin: Origin::Unknown, text, details: Bytes::new() };
-        let put = Put {
-            class: Class::Control,
-            header: *header,
-            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
-            extension_len: 0,
-            body_len: failure.len(),
-            only_session: None,
-        };
+        let put = Put::control(*header, self.home.notice_deadline(), failure.len());
         if goes.rpc().put(put, |out| failure.put(out)).is_err() {
             self.home.counters.replies_dropped.add(1);
         }
-    }
-
-    /// Sends a message or request back the way it came. Nothing is said of what answers.
-    fn send_back(&self, came: &Link, frame: &Frame, reason: Reason) {
-        let header = &frame.header;
-        self.bounce(came, header, frame.method(), reason);
     }
 
     /// A frame that was relayed left the outbox without being sent.
@@ -244,6 +231,7 @@ impl Relay {
         }
     }
 
+    /// Sends a message or request back the way it came. Nothing is said of what answers.
     fn bounce(&self, came: &Link, subject: &Header, method: u64, reason: Reason) {
         if !matches!(subject.kind, Kind::Message | Kind::Request) {
             self.home.counters.relayed_dropped.add(1);
@@ -271,14 +259,8 @@ impl Relay {
     }
 
     fn tell(&self, link: &Link, header: Header, body: &[u8]) {
-        let put = Put {
-            class: Class::Control,
-            header: Header { hops: 1, ..header },
-            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
-            extension_len: 0,
-            body_len: body.len(),
-            only_session: None,
-        };
+        let header = Header { hops: 1, ..header };
+        let put = Put::control(header, self.home.notice_deadline(), body.len());
         if link.rpc().put(put, |out| out.extend_from_slice(body)).is_err() {
             // The source's account misses it.
             self.home.counters.relayed_dropped.add(1);
@@ -291,14 +273,17 @@ impl Relay {
         let mut sources = Vec::new();
         let mut pairs = self.pairs.lock();
         for ((from, to), passing) in pairs.iter_mut() {
-            let has_calls = passing.open.is_any(now);
-            if lane == LaneId::Rpc && Arc::ptr_eq(&passing.goes, link) {
-                passing.open = Open::default();
-            } else if lane == LaneId::Rpc {
-                passing.open.forget(link);
+            if !Arc::ptr_eq(&passing.goes, link) {
+                if lane == LaneId::Rpc {
+                    passing.open.forget(link);
+                }
+                continue;
             }
-            let is_recent = now.since(passing.used) < DOWN_MS;
-            if is_recent && Arc::ptr_eq(&passing.goes, link) {
+            let has_calls = passing.open.is_any(now);
+            if lane == LaneId::Rpc {
+                passing.open = Open::default();
+            }
+            if now.since(passing.used) < DOWN_MS {
                 let came = Arc::clone(&passing.came);
                 sources.push((*from, *to, passing.incarnation, has_calls, came));
             }
@@ -354,7 +339,7 @@ fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(),
         out.extend_from_slice(extension);
         out.extend_from_slice(body);
     };
-    link.lane(lane_of(header.kind)).put(put, write)?;
+    link.lane(LaneId::of(header.kind)).put(put, write)?;
     Ok(())
 }
 
@@ -364,14 +349,6 @@ fn deadline(home: &Home, header: &Header, now: Millis) -> Millis {
         NO_DEADLINE if header.is_lasting() => now.deadline(home.config.message_timeout),
         NO_DEADLINE => Millis::NEVER,
         left => now.after(u64::from(left)),
-    }
-}
-
-/// The lane that frames of a kind go on.
-const fn lane_of(kind: Kind) -> LaneId {
-    match kind {
-        Kind::Message => LaneId::Message,
-        _ => LaneId::Rpc,
     }
 }
 

@@ -191,8 +191,9 @@ impl Drop for Permit {
 /// See the module. Dropped without having been given, it tells the caller so.
 pub(crate) struct Answer {
     session: Arc<Session>,
-    /// Where the request came from. Its source may have taken another way since.
-    came: Arc<Link>,
+    /// Where the request of a source beyond harbors came from, which may have taken another way
+    /// since.
+    came: Option<Arc<Link>>,
     request: Bounced,
     deadline: Millis,
     wants_reply: bool,
@@ -213,7 +214,7 @@ impl Answer {
     ) -> Self {
         Self {
             session: Arc::clone(session),
-            came: session.way_back(),
+            came: session.far.as_ref().map(|far| far.way_back()),
             request: Bounced::request(request, method),
             deadline,
             wants_reply: !request.is_one_way(),
@@ -283,8 +284,8 @@ impl Answer {
 
     async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
         let put = self.frame(Class::Data, len);
-        let link = self.way_back();
-        let lane = link.rpc();
+        let beyond = self.way_beyond();
+        let lane = beyond.as_ref().unwrap_or(&self.session.link).rpc();
         let (permit, is_given) = (&mut self.permit, &mut self.is_given);
         // Who drops it while it waits for room has given up waiting.
         *is_given = true;
@@ -307,9 +308,10 @@ impl Answer {
         }
     }
 
-    fn way_back(&self) -> Arc<Link> {
-        let is_lost = self.session.far.is_some() && !self.came.is_up();
-        if is_lost { self.session.way_back() } else { Arc::clone(&self.came) }
+    /// The link towards a source beyond harbors: the one that brought the request, while it is up.
+    fn way_beyond(&self) -> Option<Arc<Link>> {
+        let came = self.came.as_ref()?;
+        Some(if came.is_up() { Arc::clone(came) } else { self.session.way_back() })
     }
 
     fn frame(&self, class: Class, body_len: usize) -> Put {
@@ -342,7 +344,9 @@ impl Answer {
         }
         let failure = failure(&Status::new(code, text));
         let put = self.frame(Class::Control, failure.len());
-        let outcome = self.way_back().rpc().put(put, |out| {
+        let beyond = self.way_beyond();
+        let lane = beyond.as_ref().unwrap_or(&self.session.link).rpc();
+        let outcome = lane.put(put, |out| {
             failure.put(out);
             self.permit = None;
         });
@@ -465,14 +469,7 @@ pub(crate) fn send_back(
     let header = session.answer(Kind::Bounce, id);
     let mut bytes = Vec::with_capacity(HEADER_LEN);
     body.put(&mut bytes);
-    let put = Put {
-        class: Class::Control,
-        header,
-        deadline: session.answers_until(),
-        extension_len: 0,
-        body_len: bytes.len(),
-        only_session: None,
-    };
+    let put = Put::control(header, session.answers_until(), bytes.len());
     session.put_back(put, |out| out.extend_from_slice(&bytes))
 }
 

@@ -46,12 +46,7 @@ impl Fars {
     }
 
     /// The source of this frame; `None` if it is an earlier run than the one known, or one too many.
-    pub(super) fn get(
-        &self,
-        carrier: &Session,
-        header: &Header,
-        source: impl FnOnce() -> Arc<Source>,
-    ) -> Option<Arc<FarSource>> {
+    pub(super) fn get(&self, carrier: &Session, header: &Header) -> Option<Arc<FarSource>> {
         let now = self.home.clock.now();
         let mut sources = self.sources.lock();
         // The limits of a source, and the order of its messages, hold for all of its runs.
@@ -92,7 +87,8 @@ impl Fars {
         let memory = self.home.incarnation().bits().saturating_add(forgotten);
         let memory = Incarnation::from_bits(memory);
         let far = Arc::new(Far::new(header.from, header.incarnation, memory, &carrier.link));
-        let (source, inbox) = before.unwrap_or_else(|| (source(), Inbox::default()));
+        let new = || (Source::new(&self.home.config), Inbox::default());
+        let (source, inbox) = before.unwrap_or_else(new);
         let entered = Arc::new(FarSource {
             source,
             rpc: Session::beyond(&far, Lane::Rpc, carrier),

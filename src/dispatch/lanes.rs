@@ -106,12 +106,10 @@ impl RpcLane {
                 }
                 return Ok(());
             }
-            Kind::Request if seq != 0 => pairs.on_bounce(from, Lane::Rpc, seq),
-            _ if seq != 0 => pairs.on_bounce(from, Lane::Message, seq),
+            kind if seq != 0 => pairs.on_bounce(from, Lane::of(kind), seq),
             // What has no number was the peer's.
             _ if from != link.peer => false,
-            Kind::Request => link.rpc().on_bounce(bounce.session),
-            _ => link.message().on_bounce(bounce.session),
+            kind => link.lane(Lane::of(kind)).on_bounce(bounce.session),
         };
         if is_known {
             notices.on_bounce(from, header.id, &bounce);
@@ -121,7 +119,7 @@ impl RpcLane {
 
     fn on_request_from_beyond(&mut self, frame: Frame, now: Millis) {
         let header = frame.header;
-        let Some(source) = self.dispatch.far(&self.session, &header) else { return };
+        let Some(source) = self.dispatch.fars.get(&self.session, &header) else { return };
         let is_known = |requests: &&mut Requests| Arc::ptr_eq(&requests.session, &source.rpc);
         let requests = match self.beyond.get_mut(&header.from).filter(is_known) {
             Some(requests) => requests,
@@ -178,7 +176,7 @@ impl RpcLane {
             _ => return self.skip(),
         };
         if header.to == self.dispatch.home.me
-            && let Some(source) = self.dispatch.far(&self.session, header)
+            && let Some(source) = self.dispatch.fars.get(&self.session, header)
         {
             self.dispatch.fars.on_ask(&source, lane, header.seq);
         }
@@ -226,7 +224,7 @@ impl Inbound for MessageLane {
         let is_from_beyond = header.from != self.session.link.peer;
         match header.kind {
             Kind::Message if is_from_beyond && header.to == self.dispatch.home.me => {
-                if let Some(source) = self.dispatch.far(&self.session, &header) {
+                if let Some(source) = self.dispatch.fars.get(&self.session, &header) {
                     self.dispatch.fars.on_message(&source, frame, now);
                 }
             }

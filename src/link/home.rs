@@ -158,6 +158,11 @@ impl Home {
         Header::new(kind, self.me, to, id, self.incarnation())
     }
 
+    /// How long what is told to nodes beyond harbors may wait for a connection.
+    pub(crate) fn notice_deadline(&self) -> Millis {
+        self.clock.now().deadline(self.config.message_timeout)
+    }
+
     /// What handshakes say of this node.
     pub(super) fn local(&self) -> Arc<handshake::Local> {
         Arc::clone(&self.local.lock())

@@ -76,6 +76,15 @@ pub(crate) struct Put {
     pub(crate) only_session: Option<u64>,
 }
 
+impl Put {
+    /// A frame of the node's own that cannot wait for room. It may outlive sessions, if its kind
+    /// does.
+    pub(crate) const fn control(header: Header, deadline: Millis, body_len: usize) -> Self {
+        let (class, extension_len, only_session) = (Class::Control, 0, None);
+        Self { class, header, deadline, extension_len, body_len, only_session }
+    }
+}
+
 /// Why a frame was not put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PutError {

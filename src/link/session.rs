@@ -100,9 +100,7 @@ impl Session {
 
     /// How long an answer may wait for a connection: beyond harbors it outlives sessions.
     pub(crate) fn answers_until(&self) -> Millis {
-        let home = &self.link.home;
-        let until = || home.clock.now().deadline(home.config.message_timeout);
-        self.far.as_ref().map_or(Millis::NEVER, |_| until())
+        self.far.as_ref().map_or(Millis::NEVER, |_| self.link.home.notice_deadline())
     }
 
     /// The link on which answers go.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::handshake::Lane;
-use crate::link::{Class, Far, Home, Put};
+use crate::link::{Far, Home, Put};
 use crate::wire::Kind;
 
 /// Bytes of a receipt's body.
@@ -35,14 +35,7 @@ impl Receipts {
         let receipt = far.arrivals(lane).receipt(far.memory, lane.number());
         let mut header = self.home.header(Kind::Receipt, far.address, 0);
         header.incarnation = far.incarnation;
-        let put = Put {
-            class: Class::Control,
-            header,
-            deadline: self.home.clock.now().deadline(self.home.config.message_timeout),
-            extension_len: 0,
-            body_len: BODY_LEN,
-            only_session: None,
-        };
+        let put = Put::control(header, self.home.notice_deadline(), BODY_LEN);
         // One that finds no room is made up for by the next.
         far.way_back().rpc().put(put, |out| receipt.put(out)).ok();
     }
