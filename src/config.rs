@@ -51,6 +51,21 @@ pub struct Config {
     /// What a harbor keeps of all frames that it relays, in bytes; 256 MiB, at least
     /// `frame_bytes_max`. Beyond that it sends back.
     pub relay_bytes_max: usize,
+    /// Streams that are open with one peer at once, as many opened by this node, and as many by the
+    /// peer; 1,024, 1 – 65,536. One more is refused with `Busy`. A stream that nobody reads holds
+    /// 256 KiB, so a peer can make this node hold twice as many times that; at a harbor each stream
+    /// counts with two peers.
+    pub streams_max: usize,
+    /// What all streams of one peer together may hold beyond 256 KiB each, in bytes; 16 MiB. It
+    /// lets streams over long ways go fast: the window of one that is read as fast as it comes
+    /// grows to twice of what is on its way.
+    pub stream_growth_bytes_max: usize,
+    /// How many streams a node opens over one connection before it goes on with another, which
+    /// disturbs none; 2³⁰, 1 – 2³⁰.
+    pub streams_per_connection_max: u32,
+    /// A stream of which no byte was read or written at this node for so long is broken off; never,
+    /// unless said, and at least 10 ms.
+    pub stream_idle_timeout: Option<Duration>,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
     /// otherwise; 5 s, above 0.
     pub call_timeout: Duration,
@@ -97,6 +112,10 @@ impl Default for Config {
             pair_bytes_max: 1 << 20,
             pairs_max: 65_536,
             relay_bytes_max: 256 << 20,
+            streams_max: 1024,
+            stream_growth_bytes_max: 16 << 20,
+            streams_per_connection_max: 1 << 30,
+            stream_idle_timeout: None,
             call_timeout: Duration::from_secs(5),
             message_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
@@ -117,6 +136,12 @@ impl Config {
     /// Whether each field is in its range and they fit each other; what handshakes do not check.
     pub(crate) fn check(&self) -> Result<(), String> {
         within("frame_bytes_max", self.frame_bytes_max, (1 << 10, 64 << 20))?;
+        within("streams_max", self.streams_max, (1, 1 << 16))?;
+        within("streams_per_connection_max", self.streams_per_connection_max, (1, 1 << 30))?;
+        within("stream_growth_bytes_max", self.stream_growth_bytes_max, (0, 1 << 30))?;
+        if let Some(idle) = self.stream_idle_timeout {
+            at_least("stream_idle_timeout", idle, (Duration::from_millis(10), ""))?;
+        }
         for (field, max) in [
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("request_bytes_max", self.request_bytes_max),

@@ -1,6 +1,7 @@
 //! What a handler knows of the message or request that it handles.
 
 mod answer;
+mod extension;
 
 use std::any::Any;
 use std::fmt;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use answer::{
     Answer, Bounced, Permit, Refused, Source, bounce, refuse_request, send_back,
 };
+pub(crate) use extension::extension;
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};

@@ -16,13 +16,16 @@ use crate::clock::Millis;
 use crate::context::Source;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
-use crate::link::{Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation};
+use crate::link::{
+    Carried, Carrying, Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation,
+};
 use crate::loss::Loss;
 use crate::messaging::{Messages, Notices, Shared};
 use crate::pairs::Pairs;
 use crate::relay::{Relay, move_frames};
 use crate::router::Router;
 use crate::rpc::{Caller, Outcome, Requests, Server};
+use crate::stream::Streams;
 use crate::wire::{Frame, Kind, Reason};
 pub(crate) use far::Fars;
 use lanes::{MessageLane, Nobody, RpcLane};
@@ -42,6 +45,7 @@ pub(crate) struct Dispatch {
     pub(crate) pairs: Arc<Pairs>,
     /// Of sources beyond harbors.
     pub(crate) fars: Fars,
+    pub(crate) streams: Arc<Streams>,
     /// Only a harbor has one.
     pub(crate) relay: Option<Relay>,
     /// Itself.
@@ -123,12 +127,18 @@ impl Upper for Dispatch {
                 };
                 Box::new(RpcLane { dispatch, session, requests, beyond: HashMap::new() })
             }
-            Lane::Message | Lane::Stream => {
+            Lane::Message => {
                 let messages = Arc::clone(&self.messages);
                 let messages = Messages::new(messages, Arc::clone(&session), &source, node);
                 Box::new(MessageLane { dispatch, session, messages })
             }
+            // Has no frames: see `carry`.
+            Lane::Stream => Box::new(Nobody),
         }
+    }
+
+    fn carry(&self, session: Arc<Session>, carried: Carried) -> Carrying {
+        self.streams.carry(session, carried)
     }
 
     fn on_unsent(&self, link: &Link, unsent: Unsent, reason: Reason) {
@@ -210,6 +220,7 @@ impl Upper for Dispatch {
             relay.on_closed(link);
         }
         self.router.forget(link);
+        self.streams.on_closed(link.peer);
         // A handler still at work keeps its sender's turn, and its place, also if the peer returns.
         let is_used = |peer: &LogicalAddr| self.router.existing(*peer).is_some();
         self.sources.lock().retain(|peer, source| is_used(peer) || source.is_busy());

@@ -9,6 +9,7 @@
 //! `main` returns it or `unwrap` meets it.
 
 use std::fmt;
+use std::io;
 
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ use crate::addr::LogicalAddr;
 use crate::debug::debug_by_text;
 use crate::name::MessageId;
 use crate::routing::Target;
-use crate::wire::Reason;
+use crate::wire::{Break, Fault, Reason};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal,)+) => {
@@ -226,14 +227,14 @@ pub enum Doubt {
     Reply,
 }
 
-/// Why a message, or a notification, was not accepted. Nothing of it was sent.
+/// Why a message, a notification or a stream was not accepted. No handler has got anything of it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} to {to} was not accepted: {}", Why { to, reason: *reason, detail })]
 #[non_exhaustive]
 pub struct SendError {
     /// Whom it was for; the address, if one was picked.
     pub to: Target,
-    /// What it was, for people: `message chat.Line`, `notification chat.Room/Join`.
+    /// What it was, for people: `message chat.Line`, `notification chat.Room/Join`, `stream game`.
     pub what: String,
     /// Why.
     pub reason: Reason,
@@ -244,6 +245,57 @@ pub struct SendError {
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {self}", self.reason)
+    }
+}
+
+/// What broke a [`crate::Stream`]; it is inside the [`io::Error`] of its reads and writes.
+///
+/// ```
+/// # use std::io;
+/// use seaway::{Break, StreamError};
+///
+/// fn is_full(error: &io::Error) -> bool {
+///     const ROOM_IS_FULL: u16 = 7;
+///     StreamError::of(error).is_some_and(|broken| broken.cause == Break::Reset(ROOM_IS_FULL))
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream broke: {cause}; {hop} says so{}", Detail(detail))]
+#[non_exhaustive]
+pub struct StreamError {
+    /// Why.
+    pub cause: Break,
+    /// Who says so: the node at the other end, this one, or a harbor between them.
+    pub hop: LogicalAddr,
+    /// More, for people; may be empty.
+    pub detail: String,
+}
+
+impl StreamError {
+    /// What broke the stream that gave this error; `None` if it is another error.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<Fault> for StreamError {
+    fn from(Fault { cause, hop, text }: Fault) -> Self {
+        Self { cause, hop, detail: text }
+    }
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match error.cause {
+            Break::Reset(_) | Break::Dropped => io::ErrorKind::ConnectionReset,
+            Break::Idle => io::ErrorKind::TimedOut,
+            Break::Lost | Break::Stopped => io::ErrorKind::ConnectionAborted,
+            Break::Truncated => io::ErrorKind::UnexpectedEof,
+            Break::Refused(_) => io::ErrorKind::ConnectionRefused,
+            Break::Other(_) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -115,19 +115,21 @@ mod routing;
 mod rpc;
 #[doc(hidden)]
 pub mod rt;
+mod stream;
 mod wire;
 
 pub use addr::{AddrError, LogicalAddr, NodeType};
 pub use config::{ClusterKey, Config, KeyError};
 pub use context::Context;
-pub use error::{CallError, Code, Doubt, SendError, Status, Undeliverable};
+pub use error::{CallError, Code, Doubt, SendError, Status, StreamError, Undeliverable};
 pub use incarnation::Incarnation;
 pub use metrics::Stats;
 pub use name::{Message, MessageId, Method};
 pub use node::{Builder, IntoAddr, Node, Report, Serve, StartError, StopCause};
 pub use routing::{Key, Pick, Target};
 pub use rpc::{CallHandle, Limit, Replier, ReplyFuture, Request};
-pub use wire::Reason;
+pub use stream::{MessageError, MessageReader, MessageWriter, OpenStream, Stream};
+pub use wire::{Break, Reason};
 
 /// Takes in what `seaway-codegen` made of the files of one protobuf package, by the package's name.
 /// Best in a module of that name:

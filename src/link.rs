@@ -37,7 +37,7 @@ use tokio::time::timeout;
 pub(crate) use accept::Door;
 pub(crate) use driver::Event;
 pub(crate) use far::Far;
-pub(crate) use home::{Flow, Home, Inbound, Upper, Violation};
+pub(crate) use home::{Carried, Carrying, Flow, Home, Inbound, Upper, Violation};
 pub(crate) use lane::{LONGER, Lane, Put, PutError};
 pub(crate) use line::Line;
 pub(crate) use outbox::{Class, Unsent};
@@ -96,7 +96,7 @@ impl Link {
         };
         let now = home.clock.now().0;
         let link = Arc::new(Self {
-            lanes: [lane(), lane()],
+            lanes: state::LANES.map(|_| lane()),
             peer,
             events,
             demand,
@@ -152,7 +152,7 @@ impl Link {
         kind: Kind,
         count: impl FnOnce() -> T,
     ) -> Result<T, PutError> {
-        let lanes = state::LANES
+        let lanes = state::FRAMED
             .into_iter()
             .filter_map(|lane| Some((lane.number(), self.lane(lane).counts()?)))
             .collect();
@@ -180,7 +180,7 @@ impl Link {
     /// The peer told how far it is with what we sent.
     pub(crate) fn on_pulse(&self, pulse: &Pulse) {
         for (byte, counts) in &pulse.lanes {
-            if let Some(lane) = state::LANES.into_iter().find(|lane| lane.number() == *byte) {
+            if let Some(lane) = state::FRAMED.into_iter().find(|lane| lane.number() == *byte) {
                 self.lane(lane).on_told(*counts);
             }
         }

@@ -78,6 +78,14 @@ counters! {
     relayed_dropped,
     /// Frames of kinds that this version may skip.
     frames_skipped,
+    /// Streams that this node has opened and others have accepted.
+    streams_opened,
+    /// Streams of others that went to a handler of this node.
+    streams_accepted,
+    /// Streams of others that this node has refused.
+    streams_refused,
+    /// Streams of others that this node, a harbor, has handed on.
+    streams_relayed,
 }
 
 /// One number for each reason that a frame can come back for.

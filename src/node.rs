@@ -39,6 +39,7 @@ use crate::name::{Message, MessageId, Method};
 use crate::router::{Denied, Router};
 use crate::routing::Target;
 use crate::rpc::{Caller, Request};
+use crate::stream::OpenStream;
 use crate::wire::Reason;
 
 /// This process's endpoint in the cluster: it calls, sends, and serves under its address.
@@ -209,6 +210,14 @@ impl Node {
         self.inner.sender.try_send(&to, Subject::bytes(id), &Raw(bytes))
     }
 
+    /// Opens a stream of bytes to a service of another node, or of this one: an [`OpenStream`] to be
+    /// awaited, which gives the [`crate::Stream`] once the other end has accepted it. All streams
+    /// between two nodes share one connection; neither disturbs another. See
+    /// [`Builder::on_stream`] for the other end.
+    pub fn open_stream(&self, to: impl Into<Target>, service: impl Into<String>) -> OpenStream<'_> {
+        OpenStream::new(&self.inner.dispatch.streams, to.into(), service.into())
+    }
+
     /// A node that drains takes nothing new, but lets handlers at work finish what they do.
     fn check_sending(&self, to: &Target, subject: Subject) -> Result<(), SendError> {
         if self.inner.stopping.borrow().is_some() && Context::current().is_none() {
@@ -290,8 +299,20 @@ impl Node {
         self.inner.stopping.borrow().clone().unwrap_or(StopCause::Dropped)
     }
 
+    /// Waits until the node begins to stop, for whatever reason: time for handlers of streams to
+    /// come to an end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn draining(&self) -> StopCause {
+        let mut stopping = self.inner.stopping.subscribe();
+        let cause = stopping.wait_for(Option::is_some).await;
+        cause.ok().and_then(|cause| cause.clone()).unwrap_or(StopCause::Dropped)
+    }
+
     /// Stops the node in good order: it becomes unavailable in discovery and tells its peers, takes
-    /// nothing new, finishes the requests and messages that it has, writes what waits, and closes.
+    /// nothing new, finishes the requests, messages and streams that it has, writes what waits, and closes.
     /// After `within`, what is not done is abandoned; the report says how much that was. Of several
     /// who ask, the one with the least patience decides, and all get the same report.
     ///

@@ -26,6 +26,7 @@ use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
 use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
 use crate::router::Router;
+use crate::routing::HOPS_MAX;
 use crate::wire::{
     Bounce, Down, FLAG_NO_REPLY, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin,
     Reason,
@@ -34,8 +35,6 @@ use crate::wire::{
 pub(crate) use moving::move_frames;
 use open::Open;
 
-/// More relays than this are not on any honest way.
-const HOPS_MAX: u8 = 4;
 /// A pair of which nothing has come for so long may take another way.
 const IDLE_MS: u64 = 1_000;
 /// So long after the last frame of a pair its receipt has come, if the destination is not busy.

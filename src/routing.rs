@@ -12,6 +12,6 @@ mod rendezvous;
 mod table;
 
 pub(crate) use candidates::Candidates;
-pub(crate) use next_hop::{Hop, NoRoute};
+pub(crate) use next_hop::{HOPS_MAX, Hop, NoRoute, may_speak};
 pub use pick::{Key, Pick, Target};
 pub(crate) use table::Table;

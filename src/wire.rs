@@ -15,6 +15,7 @@ mod header;
 mod notice;
 mod reason;
 mod reply;
+mod stream;
 
 pub(crate) use extension::{Extension, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, TraceContext};
 pub(crate) use frame::{Frame, FrameError, FrameLimits, decode};
@@ -24,6 +25,8 @@ pub(crate) use header::{
 pub(crate) use notice::{Bounce, Counts, Down, GoAway, Pulse, Receipt};
 pub use reason::Reason;
 pub(crate) use reply::{Failure, Origin, ReplyBody};
+pub use stream::Break;
+pub(crate) use stream::{End, Fault, Open};
 
 /// The start of a text: at most so many bytes of it, and no half character.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {

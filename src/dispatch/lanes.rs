@@ -11,6 +11,7 @@ use crate::context::{Bounced, bounce};
 use crate::handshake::Lane;
 use crate::link::{Flow, Home, Inbound, Session, Violation};
 use crate::messaging::Messages;
+use crate::routing::may_speak;
 use crate::rpc::{Outcome, Requests};
 use crate::wire::{
     Bounce, Down, FLAG_NO_REPLY, FLAG_RECEIPT_WANTED, Frame, GoAway, Header, Kind, Pulse, Reason,
@@ -265,20 +266,10 @@ impl Inbound for Nobody {
     fn on_end(self: Box<Self>) {}
 }
 
-/// A peer is held to the name that it proved: members speak as themselves; harbors for nodes of
-/// other groups towards members, and for nodes of their own towards harbors.
+/// A peer is held to the name that it proved.
 fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
     let (me, peer) = (session.link.home.me, session.link.peer);
-    let is_neighbour = peer.group() == me.group();
-    let is_spoken_for = match (peer.is_harbor(), me.is_harbor()) {
-        (true, false) => is_neighbour && header.from.group() != me.group(),
-        // Harbors of different groups are connected: each speaks for itself.
-        (true, true) => {
-            !is_neighbour && header.from.group() == peer.group() && !header.from.is_harbor()
-        }
-        (false, _) => false,
-    };
-    if header.from == peer || is_spoken_for {
+    if header.from == peer || may_speak(me, peer, header.from) {
         return Ok(());
     }
     Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
@@ -337,8 +328,10 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
             }
             None => return Err(Violation("a go-away is malformed".to_owned())),
         },
-        // What is optional.
-        _ => link.home.counters.frames_skipped.add(1),
+        Kind::Optional(_) => link.home.counters.frames_skipped.add(1),
+        kind => {
+            return Err(Violation(format!("a {kind:?} came on the {:?} lane", session.lane)));
+        }
     }
     Ok(())
 }

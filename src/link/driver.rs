@@ -19,7 +19,7 @@ use super::dial::{self, Connected, DialError, known};
 use super::exchange::{ExchangeError, Stage};
 use super::home::Upper;
 use super::outbox::{Batch, Unsent};
-use super::state::{Action, Cause, Claimed, Denial, LANES, Machine, Met, Signs, Times};
+use super::state::{Action, Cause, Claimed, Denial, FRAMED, LANES, Machine, Met, Signs, Times};
 use crate::clock::{Millis, millis};
 use crate::handshake::{HandshakeError, Lane as LaneId, Peer, Refusal};
 use crate::incarnation::Incarnation;
@@ -70,7 +70,7 @@ struct Driver {
     /// When the last heartbeat was put.
     pinged: Millis,
     /// What it told.
-    told: [Option<Counts>; LANES.len()],
+    told: [Option<Counts>; FRAMED.len()],
     /// The rpc lane was lost, and another lane is still to end.
     has_failed: bool,
     /// The peer is no member any more: until then it may finish what it has.
@@ -344,7 +344,7 @@ impl Driver {
         if !is_due || !self.machine.is_up(LaneId::Rpc) {
             return;
         }
-        let counts = LANES.map(|lane| self.link.lane(lane).counts());
+        let counts = FRAMED.map(|lane| self.link.lane(lane).counts());
         if counts != self.told {
             self.told = counts;
             self.pinged = now;
@@ -400,8 +400,10 @@ impl Driver {
     fn ping(&self, lane: LaneId) {
         // No room for a ping means that frames enough are on their way; a peer that takes none of
         // them is found by that.
-        if let Some(session) = self.link.lane(lane).session() {
-            self.link.put_ping(&session).ok();
+        match self.link.lane(lane).session() {
+            Some(session) if lane == LaneId::Stream => session.probed.notify_one(),
+            Some(session) => drop(self.link.put_ping(&session)),
+            None => {}
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Far {
     pub(crate) memory: Incarnation,
     /// Over this its last frame came.
     came: Mutex<Arc<Link>>,
-    arrivals: [Mutex<Arrivals>; super::state::LANES.len()],
+    arrivals: [Mutex<Arrivals>; super::state::FRAMED.len()],
 }
 
 impl Far {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -224,6 +226,10 @@ pub(crate) trait Upper: Send + Sync {
     /// Somebody to hand the frames of a new session to.
     fn inbound(&self, session: Arc<Session>) -> Box<dyn Inbound>;
 
+    /// Carries streams over a new session of the stream lane, for as long as the future runs, which
+    /// may be longer than the session; gives why that is over.
+    fn carry(&self, session: Arc<Session>, carried: Carried) -> Carrying;
+
     /// A message or request left its outbox without being sent.
     fn on_unsent(&self, link: &Link, unsent: Unsent, reason: Reason);
 
@@ -264,6 +270,17 @@ pub(crate) trait Upper: Send + Sync {
     /// The link is closed for good, because its peer is no member any more.
     fn on_closed(&self, link: &Arc<Link>);
 }
+
+/// A connection of the stream lane, after its handshake.
+pub(crate) struct Carried {
+    pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether this node has dialled it.
+    pub(crate) is_dialer: bool,
+}
+
+/// See [`Upper::carry`].
+pub(crate) type Carrying = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Takes the frames of one session.
 pub(crate) trait Inbound: Send {

@@ -35,6 +35,18 @@ pub(crate) struct Lane {
     line: Line,
     /// When the writer last moved.
     moved: AtomicU64,
+    /// How many need the lane to be up, though no frame waits.
+    wanted: AtomicUsize,
+}
+
+/// Keeps a lane wanted; see [`Lane::want`].
+#[derive(Debug)]
+pub(crate) struct Wanted<'a>(&'a Lane);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -137,7 +149,15 @@ impl Lane {
             is_draining,
             line: Line::default(),
             moved: AtomicU64::new(0),
+            wanted: AtomicUsize::new(0),
         }
+    }
+
+    /// Has the lane connected, for as long as the value is kept.
+    pub(crate) fn want(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        self.demand.notify_one();
+        Wanted(self)
     }
 
     /// Puts a frame into the outbox, or fails at once. `body` writes extension and body; it runs
@@ -241,9 +261,9 @@ impl Lane {
         self.queue.lock().last
     }
 
-    /// Whether frames wait.
+    /// Whether frames wait, or somebody.
     pub(super) fn has_waiting(&self) -> bool {
-        self.queue.lock().outbox.waiting() > 0
+        self.wanted.load(Ordering::Relaxed) > 0 || self.queue.lock().outbox.waiting() > 0
     }
 
     /// Whether the peer has told of all one-way frames that were handed to it in this session.

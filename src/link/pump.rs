@@ -81,10 +81,9 @@ async fn read_on(
         room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
         let link = &session.link;
         let now = link.home.clock.now();
-        if !link.on_heard(session.lane, now) {
+        if !session.on_heard(now) {
             return Err(PumpError::Frozen);
         }
-        session.on_heard();
         let mut turn = 0;
         while let Ok(frame) = decode(&mut buffer, limits)? {
             if inbound.on_frame(frame, now)? == Flow::Wait {

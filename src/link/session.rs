@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{Put, PutError};
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     /// Pings put on this session, and pongs that came: each ping has its pong, in order.
     pings: AtomicU64,
     pongs: AtomicU64,
+    /// Wakes whoever carries streams over it: a sign of life of the peer is wanted.
+    pub(crate) probed: Notify,
     /// Whether the peer certainly knows of the session: a READY can be lost.
     is_known: AtomicBool,
     /// Of a source beyond harbors.
@@ -59,6 +62,7 @@ impl Session {
             bounced: AtomicU64::new(0),
             pings: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
+            probed: Notify::new(),
             is_known: AtomicBool::new(is_known),
             far: None,
         })
@@ -79,6 +83,7 @@ impl Session {
             is_known: AtomicBool::new(true),
             pings: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
+            probed: Notify::new(),
             far: Some(Arc::clone(far)),
         })
     }
@@ -123,9 +128,12 @@ impl Session {
         if self.far.is_some() { Ok(()) } else { outcome.map(drop) }
     }
 
-    /// Something came from the peer.
-    pub(super) fn on_heard(&self) {
+    /// Something came from the peer; `false` if it must not be used, because this node stood still
+    /// for so long that the peer may have given it up.
+    #[must_use]
+    pub(crate) fn on_heard(&self, now: Millis) -> bool {
         self.is_known.store(true, Ordering::Relaxed);
+        self.link.on_heard(self.lane, now)
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -179,8 +187,14 @@ impl Session {
         if self.far.is_some() {
             return;
         }
-        let cause = "the peer does not take what is sent to it".to_owned();
-        self.link.tell(Event::Ended { lane: self.lane, session: self.id, cause }).await;
+        self.leave("the peer does not take what is sent to it".to_owned()).await;
+    }
+
+    /// Ends the session; the lane is free for another one.
+    pub(crate) async fn leave(&self, cause: String) {
+        let tell = self.link.tell(Event::Ended { lane: self.lane, session: self.id, cause });
+        // The driver may be waiting for this very task.
+        self.ended.run_until_cancelled(tell).await;
     }
 
     /// What was received so far.

@@ -23,8 +23,10 @@ use crate::clock::Millis;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 
-/// How many lanes this version uses: rpc and message.
-pub(crate) const LANES: [Lane; 2] = [Lane::Rpc, Lane::Message];
+/// All lanes of a link.
+pub(crate) const LANES: [Lane; 3] = [Lane::Rpc, Lane::Message, Lane::Stream];
+/// Those that carry frames and keep an account of them.
+pub(crate) const FRAMED: [Lane; 2] = [Lane::Rpc, Lane::Message];
 
 /// How long a peer may leave a probe unanswered before a newcomer takes over.
 const PROBE_MS: u64 = 500;

@@ -33,12 +33,13 @@ use crate::link::{Door, Home, Upper};
 use crate::messaging::{
     FarMessages, Handlers, Notices, Sender, Shared, bytes_handler, typed_handler,
 };
-use crate::name::{Message, MessageId, Method};
+use crate::name::{Message, MessageId, Method, fnv1a};
 use crate::net;
 use crate::pairs::{Pairs, Receipts};
 use crate::relay::Relay;
 use crate::router::Router;
 use crate::rpc::{Caller, Limit, Methods, Pending, Server, erase};
+use crate::stream::{Services, Stream, Streams};
 
 /// What a node is made of. Made by [`Node::builder`]; nothing happens before
 /// [`Builder::start`].
@@ -53,6 +54,7 @@ pub struct Builder {
     labels: Vec<(String, String)>,
     methods: Methods,
     messages: Handlers,
+    services: Services,
     limits: Vec<(String, Limit)>,
     clashes: Vec<Clash>,
     layers: Vec<Arc<dyn Layer>>,
@@ -93,6 +95,7 @@ impl Builder {
             labels: Vec::new(),
             methods: HashMap::new(),
             messages: HashMap::new(),
+            services: HashMap::new(),
             limits: Vec::new(),
             clashes: Vec::new(),
             layers: Vec::new(),
@@ -282,6 +285,41 @@ impl Builder {
         self
     }
 
+    /// Serves streams: `handler` gets each one that another node opens to this service, in a task of
+    /// its own. It may be any text; FNV-1a, 64 bits, of it stands for it on the wire.
+    /// [`Builder::start`] fails if the service has a handler already.
+    ///
+    /// A handler is never cancelled: it ends when it is done, or when its stream breaks and it gives
+    /// up. While the node drains it may finish; see [`Node::draining`].
+    ///
+    /// ```
+    /// use seaway::{Context, Node, Stream};
+    /// use tokio::io::{AsyncWriteExt, copy, split};
+    ///
+    /// let builder = Node::builder("1.7.1").on_stream("echo", |cx: Context, stream: Stream| async move {
+    ///     let (mut reader, mut writer) = split(stream);
+    ///     let copied = copy(&mut reader, &mut writer).await;
+    ///     // Without this the other end sees a break, and not an end.
+    ///     writer.shutdown().await.ok();
+    ///     println!("{}: {copied:?}", cx.peer());
+    /// });
+    /// ```
+    pub fn on_stream<H, F>(mut self, service: impl Into<String>, handler: H) -> Self
+    where
+        H: Fn(Context, Stream) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let second = service.into();
+        let id = fnv1a(second.as_bytes());
+        match self.services.get(&id) {
+            Some(first) => self.clashes.push(Clash { id, first: first.name.clone(), second }),
+            None => {
+                self.services.insert(id, crate::stream::service(second, handler));
+            }
+        }
+        self
+    }
+
     /// Hears of messages and notifications that were accepted and did not reach a handler. Called
     /// from the node's own tasks: it must not block. Without it they are counted all the same, see
     /// [`crate::Stats`].
@@ -417,6 +455,7 @@ impl Builder {
                 pairs: Arc::clone(&pairs),
                 fars: Fars::new(Arc::clone(&home), beyond),
                 relay: home.me.is_harbor().then(relay),
+                streams: Streams::new((&home, &router), self.services, node.clone()),
                 server,
                 messages,
                 notices,

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long peers may take to hear that a node drains, before it looks whether it is done.
 const HEAR: Duration = Duration::from_secs(1);
+/// How long it may take to tell peers that their streams are broken off.
+const LAST_STREAMS: Duration = Duration::from_millis(500);
 /// How long the tasks of a node may take to end after everything is closed.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -57,6 +59,8 @@ pub struct Report {
     pub calls_abandoned: u64,
     /// Peers to which frames still waited to be written.
     pub links_unwritten: u64,
+    /// Streams that handlers of this node still had, or that it relayed.
+    pub streams_abandoned: u64,
 }
 
 impl Report {
@@ -138,6 +142,7 @@ async fn drain(inner: &Inner, within: Duration) {
     let clock = inner.home.clock;
     let deadline = clock.instant(clock.now().deadline(within));
     inner.dispatch.server.drain();
+    inner.dispatch.streams.drain();
     inner.home.drain();
     let unavailable = async {
         if let Err(error) = membership::announce(inner, false).await {
@@ -157,6 +162,8 @@ async fn drain(inner: &Inner, within: Duration) {
     inner.dispatch.fars.tell_all();
     // Calls that wait now end with their lanes.
     take_stock(inner);
+    // Also when the time is over: whoever reads must hear that this is no end.
+    drop(timeout(LAST_STREAMS, inner.dispatch.streams.finish()).await);
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
@@ -187,7 +194,8 @@ fn is_idle(inner: &Inner) -> bool {
     let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.handling() > 0;
     let is_relaying = inner.dispatch.relay.as_ref().is_some_and(Relay::is_awaited);
     let is_written = inner.router.links().iter().all(|link| link.is_flushed());
-    !is_handling && !is_relaying && is_written && inner.sender.pairs.is_settled()
+    let has_streams = inner.dispatch.streams.at_work() > 0;
+    !is_handling && !has_streams && !is_relaying && is_written && inner.sender.pairs.is_settled()
 }
 
 /// Puts what would be given up now into the report. That is done more than once: lanes that finish
@@ -199,6 +207,7 @@ fn take_stock(inner: &Inner) {
     let mut report = inner.report.lock();
     raise(&mut report.requests_abandoned, count(inner.dispatch.requests_in_flight()));
     raise(&mut report.messages_abandoned, count(inner.home.handling()));
+    raise(&mut report.streams_abandoned, count(inner.dispatch.streams.at_work()));
     raise(&mut report.calls_abandoned, count(links.iter().map(|link| link.calls_waiting()).sum()));
     let unwritten = links.iter().filter(|link| !link.is_flushed());
     raise(&mut report.links_unwritten, count(unwritten.count()));

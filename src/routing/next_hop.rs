@@ -17,6 +17,9 @@ use super::table::Table;
 use crate::addr::LogicalAddr;
 use crate::discovery::Member;
 
+/// More relays than this are not on any honest way.
+pub(crate) const HOPS_MAX: u8 = 4;
+
 /// Where a frame goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hop<'a> {
@@ -99,6 +102,18 @@ impl Table {
 fn is_relay(me: LogicalAddr, from: LogicalAddr, to: LogicalAddr) -> bool {
     let (goes_out, comes_in) = (from.group() == me.group(), to.group() == me.group());
     me.is_harbor() && goes_out != comes_in
+}
+
+/// Whether a peer that is not the source may hand on what is from it: harbors may, for nodes of
+/// other groups towards members, and for nodes of their own towards harbors.
+pub(crate) fn may_speak(me: LogicalAddr, peer: LogicalAddr, from: LogicalAddr) -> bool {
+    let is_neighbour = peer.group() == me.group();
+    match (peer.is_harbor(), me.is_harbor()) {
+        (true, false) => is_neighbour && from.group() != me.group(),
+        // Harbors of different groups are connected: each speaks for itself.
+        (true, true) => !is_neighbour && from.group() == peer.group() && !from.is_harbor(),
+        (false, _) => false,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::pending::{Entry, Outcome, Pending};
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
-use crate::context::Context;
+use crate::context::{Context, extension};
 use crate::error::{CallError, Code, Doubt, SendError, Status};
 use crate::handshake::Lane;
 use crate::layer::Layers;
@@ -19,10 +19,7 @@ use crate::name::Method;
 use crate::pairs::Pairs;
 use crate::router::{Denied, Router};
 use crate::routing::Target;
-use crate::wire::{
-    Extension, FLAG_NO_REPLY, Kind, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, Origin, Reason,
-    ReplyBody, TraceContext,
-};
+use crate::wire::{FLAG_NO_REPLY, Kind, Origin, Reason, ReplyBody};
 
 /// What stands before the message in a request's body.
 const METHOD_LEN: usize = 8;
@@ -142,25 +139,11 @@ impl Caller {
             return Err(Denied::new(Reason::TooLarge, detail));
         }
         let link = self.router.link(to)?;
-        let extension = self.extension(options, context.as_ref())?;
+        let Options { metadata, trace_parent, .. } = options;
+        let trace = trace_parent.as_deref();
+        let extension = extension(|| self.home.trace_id(), metadata, trace, context.as_ref())
+            .map_err(|detail| Denied::new(Reason::Extension, detail))?;
         Ok(Prepared { link, to, deadline, extension, method })
-    }
-
-    /// Metadata and trace context, encoded; nothing is allocated when there is none.
-    fn extension(&self, options: &Options, context: Option<&Context>) -> Result<Vec<u8>, Denied> {
-        let inherited = context.and_then(Context::trace);
-        let trace = match &options.trace_parent {
-            Some(text) => Some(given_trace(text, inherited)?),
-            None => inherited
-                .map(|trace| TraceContext { parent_id: self.home.trace_id(), ..trace.clone() }),
-        };
-        if options.metadata.is_empty() && trace.is_none() {
-            return Ok(Vec::new());
-        }
-        check_metadata(&options.metadata)?;
-        let mut bytes = Vec::new();
-        Extension { metadata: options.metadata.clone(), trace }.put(&mut bytes);
-        Ok(bytes)
     }
 
     /// Puts the request of a call.
@@ -309,33 +292,6 @@ fn take_back(ticket: &Ticket) -> bool {
         lane.put(put, |_| ()).ok();
     }
     false
-}
-
-fn check_metadata(metadata: &[(String, String)]) -> Result<(), Denied> {
-    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let is_key = |key: &str| !key.is_empty() && key.len() <= 255 && key.is_ascii();
-    let problem = if metadata.len() > METADATA_PAIRS_MAX {
-        format!("{} pairs of metadata; {METADATA_PAIRS_MAX} are allowed", metadata.len())
-    } else if bytes > METADATA_BYTES_MAX {
-        format!("{bytes} bytes of metadata; {METADATA_BYTES_MAX} are allowed")
-    } else if let Some((key, _)) = metadata.iter().find(|(key, _)| !is_key(key)) {
-        format!("{key:?} is no key of metadata: those are 1 to 255 bytes of ASCII")
-    } else {
-        return Ok(());
-    };
-    Err(Denied::new(Reason::Extension, problem))
-}
-
-/// A trace context that the caller gives; the state of its trace goes with it, if there is one.
-fn given_trace(text: &str, inherited: Option<&TraceContext>) -> Result<TraceContext, Denied> {
-    let Some(mut trace) = TraceContext::from_parent(text) else {
-        let detail = format!("{text:?} is no W3C traceparent: 00-<trace id>-<span id>-<flags>");
-        return Err(Denied::new(Reason::Extension, detail));
-    };
-    if let Some(inherited) = inherited.filter(|inherited| inherited.trace_id == trace.trace_id) {
-        trace.state.clone_from(&inherited.state);
-    }
-    Ok(trace)
 }
 
 fn read_reply<R: prost::Message + Default>(ticket: &Ticket, body: Bytes) -> Result<R, CallError> {

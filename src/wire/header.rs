@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  length u32      bytes after this field: 40 + extension + body
-//!  4  kind u8         1 message … 10 go-away; 128–255 optional
+//!  4  kind u8         1 message … 12 end; 128–255 optional
 //!  5  flags u8        bit 0 no reply wanted, bit 1 receipt wanted; others reserved
 //!  6  hops u8         0 at the source, +1 at each relay
 //!  7  spare u8
@@ -58,6 +58,10 @@ pub(crate) enum Kind {
     Pong,
     /// The sender is about to close.
     GoAway,
+    /// Begins a stream.
+    Open,
+    /// A stream is over, or one direction of it.
+    End,
     /// From a newer peer; may be skipped.
     Optional(u8),
 }
@@ -76,6 +80,8 @@ impl Kind {
             Self::Ping => 8,
             Self::Pong => 9,
             Self::GoAway => 10,
+            Self::Open => 11,
+            Self::End => 12,
             Self::Optional(byte) => byte,
         }
     }
@@ -93,6 +99,8 @@ impl Kind {
             8 => Self::Ping,
             9 => Self::Pong,
             10 => Self::GoAway,
+            11 => Self::Open,
+            12 => Self::End,
             128.. => Self::Optional(byte),
             _ => return None,
         })

@@ -209,12 +209,12 @@ impl GoAway {
     }
 }
 
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (&number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(number), rest))
 }
 
-fn addr(bytes: &[u8]) -> Option<(LogicalAddr, &[u8])> {
+pub(super) fn addr(bytes: &[u8]) -> Option<(LogicalAddr, &[u8])> {
     let (&bits, rest) = bytes.split_first_chunk()?;
     Some((LogicalAddr::from_bits(u32::from_be_bytes(bits)).ok()?, rest))
 }

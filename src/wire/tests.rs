@@ -23,7 +23,7 @@ fn addrs() -> impl Strategy<Value = LogicalAddr> {
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    prop_oneof![1..=10_u8, 128..=255_u8].prop_map(|byte| Kind::from_byte(byte).unwrap())
+    prop_oneof![1..=12_u8, 128..=255_u8].prop_map(|byte| Kind::from_byte(byte).unwrap())
 }
 
 prop_compose! {
@@ -63,14 +63,14 @@ fn frame(kind: Kind, extension: usize, body: usize) -> Frame {
 #[test]
 fn each_kind_has_a_byte_that_leads_back() {
     for byte in 0..=255 {
-        let is_known = matches!(byte, 1..=10 | 128..);
+        let is_known = matches!(byte, 1..=12 | 128..);
         assert_eq!(Kind::from_byte(byte).map(Kind::byte), is_known.then_some(byte));
     }
 }
 
 #[test]
 fn one_way_is_what_nobody_answers() {
-    for byte in (1..=10).chain(128..=255) {
+    for byte in (1..=12).chain(128..=255) {
         for flags in [0, FLAG_NO_REPLY, 0xff] {
             let kind = Kind::from_byte(byte).unwrap();
             let header = Header {

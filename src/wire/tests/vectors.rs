@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::*;
 use crate::addr::LogicalAddr;
 use crate::incarnation::Incarnation;
-use crate::name::{MessageId, Method};
+use crate::name::{MessageId, Method, fnv1a};
 
 const FILE: &str = include_str!("../../../tests/vectors/v1/frames.hex");
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
@@ -50,6 +50,8 @@ enum Body {
     Down(Down),
     Pulse(Pulse),
     GoAway(GoAway),
+    Open(Open),
+    End(End),
 }
 
 impl Body {
@@ -70,6 +72,8 @@ impl Body {
             Self::Down(down) => down.put(out),
             Self::Pulse(pulse) => pulse.put(out),
             Self::GoAway(go_away) => go_away.put(out),
+            Self::Open(open) => open.put(out),
+            Self::End(end) => end.put(out),
         }
     }
 
@@ -88,6 +92,8 @@ impl Body {
             Kind::Down => Self::Down(Down::read(&body)?),
             Kind::Ping | Kind::Pong => Self::Pulse(Pulse::read(&body)?),
             Kind::GoAway => Self::GoAway(GoAway::read(&body)?),
+            Kind::Open => Self::Open(Open::read(&body)?),
+            Kind::End => Self::End(End::read(&body)?),
         })
     }
 }
@@ -292,6 +298,25 @@ fn notices() -> Vec<(&'static str, Expected)> {
     ]
 }
 
+fn streams() -> Vec<(&'static str, Expected)> {
+    let both = Expected::Both;
+    let end = |bytes, fault| Whole::new(Kind::End, 5, Body::End(End { bytes, fault }));
+    let fault =
+        |cause, hop, text: &str| Some(Fault { cause, hop: addr(hop), text: text.to_owned() });
+    let game = fnv1a(b"game");
+    let open = |incarnation| Body::Open(Open { service: game, incarnation });
+    let whichever = Incarnation::from_bits(0);
+    let busy = fault(Break::Refused(Reason::Busy), "1.255.1", "too many");
+    vec![
+        ("open", both(Whole::new(Kind::Open, 0, open(whichever)))),
+        ("open_of_one_run", both(Whole::new(Kind::Open, 0, open(INCARNATION_B)))),
+        ("end_well", both(end(4711, None))),
+        ("end_dropped", both(end(0, fault(Break::Dropped, "1.7.42", "")))),
+        ("end_reset", both(end(0, fault(Break::Reset(7), "1.7.42", "")))),
+        ("end_refused", both(end(0, busy))),
+    ]
+}
+
 fn wrong() -> Vec<(&'static str, Expected)> {
     use Expected::{Broken, Malformed, Refused};
     let limit = LIMITS.body_bytes_max;
@@ -299,7 +324,7 @@ fn wrong() -> Vec<(&'static str, Expected)> {
         ("broken_short", Broken(FrameError::TooShort { length: 39 })),
         ("broken_long", Broken(FrameError::TooLong { length: 40 + limit + 1, limit })),
         ("broken_kind_0", Broken(FrameError::Header { kind: 0 })),
-        ("broken_kind_11", Broken(FrameError::Header { kind: 11 })),
+        ("broken_kind_13", Broken(FrameError::Header { kind: 13 })),
         ("broken_kind_127", Broken(FrameError::Header { kind: 127 })),
         ("broken_to", Broken(FrameError::Header { kind: 1 })),
         ("broken_from", Broken(FrameError::Header { kind: 1 })),
@@ -327,6 +352,7 @@ fn expectations() -> Vec<(&'static str, Expected)> {
         all.push((name_of(reason), Expected::Both(refused(reason))));
     }
     all.extend(notices());
+    all.extend(streams());
     all.extend(wrong());
     all
 }

@@ -14,7 +14,7 @@ fn signs(heard: u64, sent: u64) -> Signs {
 }
 
 fn tick(machine: &mut Machine, now: u64, signs: Signs) -> Vec<Action> {
-    machine.on_timer(Millis(now), signs, [false; 2])
+    machine.on_timer(Millis(now), signs, [false; LANES.len()])
 }
 
 #[test]

@@ -5,8 +5,8 @@ use super::*;
 const QUIET: Signs = Signs { heard: Millis(0), sent: Millis(0), stuck_since: None };
 /// When sessions that began at the start have lasted.
 const LATER: Millis = Millis(SETTLED_MS);
-const BOTH: [bool; 2] = [true, true];
-const NONE: [bool; 2] = [false, false];
+const BOTH: [bool; LANES.len()] = [true, true, false];
+const NONE: [bool; LANES.len()] = [false; LANES.len()];
 
 fn machine() -> Machine {
     Machine::new(lower(), higher(), TIMES)
@@ -66,7 +66,7 @@ fn a_lane_is_dialled_once_however_much_waits() {
     let mut machine = machine();
     assert_eq!(demand(&mut machine, Lane::Rpc).len(), 1);
     assert_eq!(demand(&mut machine, Lane::Rpc), []);
-    assert_eq!(machine.on_timer(Millis(10), QUIET, [true, false]), []);
+    assert_eq!(machine.on_timer(Millis(10), QUIET, [true, false, false]), []);
 }
 
 #[test]
@@ -110,7 +110,8 @@ fn p14_a_peer_that_fails_for_ever_is_tried_every_500_ms() {
     let mut machine = machine();
     let (mut now, mut last) = (Millis(0), Millis(0));
     for _ in 0..100 {
-        let [Action::Dial { attempt, .. }] = machine.on_timer(now, QUIET, [true, false])[..] else {
+        let [Action::Dial { attempt, .. }] = machine.on_timer(now, QUIET, [true, false, false])[..]
+        else {
             panic!("no dial at {now:?}");
         };
         assert!(now.since(last) <= 500);
@@ -127,14 +128,14 @@ fn p14_after_an_attempt_that_hung_there_is_no_further_pause() {
     demand(&mut machine, Lane::Rpc);
     machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
     let again = [Action::Dial { lane: Lane::Rpc, attempt: 2 }];
-    assert_eq!(machine.on_timer(Millis(800), QUIET, [true, false]), again);
+    assert_eq!(machine.on_timer(Millis(800), QUIET, [true, false, false]), again);
 }
 
 /// Up on rpc after five failed attempts.
 fn up_at_last() -> Machine {
     let mut machine = machine();
     for attempt in 1..=5 {
-        machine.lanes = [LaneState::Dialing { attempt }, LaneState::Idle];
+        machine.lanes = [LaneState::Dialing { attempt }, LaneState::Idle, LaneState::Idle];
         machine.on_failed(Lane::Rpc, attempt, Millis(0), 1.0);
     }
     machine.on_accepted(Lane::Rpc, 1, 1_000, Millis(0));
@@ -146,7 +147,7 @@ fn p14_a_session_that_lasted_begins_backoffs_anew() {
     let mut machine = up_at_last();
     machine.on_ended(Lane::Rpc, 1, Millis(SETTLED_MS), 1.0);
     let dial = [Action::Dial { lane: Lane::Rpc, attempt: 1 }];
-    assert_eq!(machine.on_timer(Millis(SETTLED_MS), QUIET, [true, false]), dial, "at once");
+    assert_eq!(machine.on_timer(Millis(SETTLED_MS), QUIET, [true, false, false]), dial, "at once");
     machine.on_failed(Lane::Rpc, 1, Millis(SETTLED_MS), 1.0);
     assert_eq!(machine.next_timer(QUIET), Millis(SETTLED_MS + 50));
 }
@@ -316,7 +317,11 @@ fn p15_an_attempt_that_finds_an_older_incarnation_fails() {
     let older = machine.on_connected(Lane::Rpc, 1, met(1, 9), Millis(0));
     assert_eq!(older, (false, Vec::new()));
     machine.on_failed(Lane::Rpc, 1, Millis(0), 1.0);
-    assert_eq!(machine.on_timer(Millis(0), QUIET, [true, false]), [], "it waits before the next");
+    assert_eq!(
+        machine.on_timer(Millis(0), QUIET, [true, false, false]),
+        [],
+        "it waits before the next"
+    );
 }
 
 #[test]

@@ -212,9 +212,10 @@ impl World {
         events
     }
 
-    /// Demands that are not there yet.
+    /// Demands that are not there yet. To the machines the stream lane is one like the message
+    /// lane, and three make the worlds too many.
     pub(super) fn demands(&self) -> Vec<Event> {
-        let all = (0..2).flat_map(|node| LANES.map(|lane| (node, lane)));
+        let all = (0..2).flat_map(|node| FRAMED.map(|lane| (node, lane)));
         all.filter(|(node, lane)| !self.nodes[*node].demand[lane.index()])
             .map(|(node, lane)| Event::Demand { node, lane })
             .collect()

@@ -1,0 +1,267 @@
+//! Opening streams.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{timeout, timeout_at};
+
+use super::mux::{Mux, Pipe};
+use super::table::{Peer, Streams};
+use super::{ACCEPTED, Stream};
+use crate::addr::LogicalAddr;
+use crate::clock::{Clock, Millis};
+use crate::context::{Context, extension};
+use crate::error::{SendError, StreamError};
+use crate::handshake::Lane as LaneId;
+use crate::incarnation::Incarnation;
+use crate::link::Link;
+use crate::name::fnv1a;
+use crate::router::Denied;
+use crate::routing::Target;
+use crate::wire::{Break, Header, Kind, NO_DEADLINE, Open, Reason};
+
+/// While it waits for a connection, a stream looks so often whether it should go another way.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A stream that is ready to be opened: await it for the [`Stream`].
+///
+/// ```no_run
+/// # async fn example(node: seaway::Node, game: seaway::LogicalAddr) -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut stream = node.open_stream(game, "game").metadata("player", "ann").await?;
+/// stream.write_all(b"hello").await?;
+/// stream.shutdown().await?;
+/// let mut reply = Vec::new();
+/// stream.read_to_end(&mut reply).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// Awaiting gives a [`SendError`] if the stream was not accepted: none of its bytes has reached a
+/// handler then.
+///
+/// # Cancel safety
+///
+/// Dropping the future takes the stream back; a handler that has it already sees
+/// [`Break::Dropped`].
+#[must_use = "a stream is not opened until it is awaited"]
+pub struct OpenStream<'n> {
+    streams: &'n Arc<Streams>,
+    to: Target,
+    service: String,
+    within: Option<Duration>,
+    metadata: Vec<(String, String)>,
+    trace_parent: Option<String>,
+}
+
+impl<'n> OpenStream<'n> {
+    pub(crate) fn new(streams: &'n Arc<Streams>, to: Target, service: String) -> Self {
+        let (within, metadata, trace_parent) = (None, Vec::new(), None);
+        Self { streams, to, service, within, metadata, trace_parent }
+    }
+
+    /// Gives the other end at most this long to accept the stream; the default is
+    /// [`crate::Config::call_timeout`] (5 s). A handler of a call gives it no more than it has left
+    /// itself. Once it is accepted a stream has no deadline.
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.within = Some(timeout);
+        self
+    }
+
+    /// Adds a pair for the handler's [`Context::metadata`]. Keys are ASCII, 1–255 bytes; a stream
+    /// takes 32 pairs and 4 KiB of them.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Makes the stream a part of a trace, as [`crate::Request::trace_parent`] does a call.
+    pub fn trace_parent(mut self, text: impl Into<String>) -> Self {
+        self.trace_parent = Some(text.into());
+        self
+    }
+
+    async fn open(self) -> Result<Stream, SendError> {
+        let home = &self.streams.home;
+        let to = match self.streams.router.resolve(&self.to) {
+            Ok(address) => address,
+            Err(denied) => return Err(self.refused(denied)),
+        };
+        match self.open_to(to).await {
+            Ok(stream) => {
+                home.counters.streams_opened.add(1);
+                Ok(stream)
+            }
+            Err(denied) => Err(self.refused(denied)),
+        }
+    }
+
+    fn refused(&self, Denied { reason, detail }: Denied) -> SendError {
+        let what = format!("stream {}", self.service);
+        SendError { to: self.to.clone(), what, reason, detail }
+    }
+
+    async fn open_to(&self, to: LogicalAddr) -> Result<Stream, Denied> {
+        let (streams, home) = (self.streams, &self.streams.home);
+        let context = Context::current();
+        if streams.is_draining() && context.is_none() {
+            return Err(Denied::new(Reason::Draining, "it is this node"));
+        }
+        let mut deadline =
+            home.clock.now().deadline(self.within.unwrap_or(home.config.call_timeout));
+        if let Some(context) = &context {
+            deadline = deadline.min(context.deadline());
+        }
+        let trace = self.trace_parent.as_deref();
+        let extension = extension(|| home.trace_id(), &self.metadata, trace, context.as_ref())
+            .map_err(|detail| Denied::new(Reason::Extension, detail))?;
+        let service = fnv1a(self.service.as_bytes());
+        let open = Open { service, incarnation: Incarnation::from_bits(0) };
+        let mut body = Vec::with_capacity(Open::LEN);
+        open.put(&mut body);
+        let header = home.header(Kind::Open, to, 0);
+        let preamble = Preamble { header, extension: extension.into(), body: body.into() };
+        let mut stream = streams.leg(|| streams.router.link(to), preamble, deadline).await?;
+        match timeout_at(home.clock.instant(deadline), stream.accepted()).await {
+            Ok(Ok(())) => Ok(stream),
+            Ok(Err(denied)) => Err(denied),
+            Err(_) => Err(Denied::new(Reason::Expired, "its other end did not accept it in time")),
+        }
+    }
+}
+
+impl<'n> IntoFuture for OpenStream<'n> {
+    type Output = Result<Stream, SendError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'n>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+/// The frame that a stream begins with.
+#[derive(Debug)]
+pub(super) struct Preamble {
+    pub(super) header: Header,
+    pub(super) extension: Bytes,
+    pub(super) body: Bytes,
+}
+
+impl Preamble {
+    fn encode(&self, clock: Clock, deadline: Millis) -> Vec<u8> {
+        let mut header = self.header;
+        header.time_left = match deadline {
+            Millis::NEVER => NO_DEADLINE,
+            deadline => u32::try_from(deadline.since(clock.now())).unwrap_or(NO_DEADLINE),
+        };
+        let mut bytes = Vec::new();
+        header.put(&mut bytes);
+        bytes.extend_from_slice(&self.extension);
+        bytes.extend_from_slice(&self.body);
+        Header::seal(&mut bytes, 0, self.extension.len());
+        bytes
+    }
+}
+
+impl Streams {
+    /// Opens a stream to the next hop, with its preamble. `way` says which link that is; it is
+    /// asked again while there is no connection.
+    pub(super) async fn leg(
+        &self,
+        way: impl Fn() -> Result<Arc<Link>, Denied>,
+        preamble: Preamble,
+        deadline: Millis,
+    ) -> Result<Stream, Denied> {
+        let clock = self.home.clock;
+        let mut link = way()?;
+        let opening = async {
+            loop {
+                let peer = self.peer(link.peer);
+                let permit = Arc::clone(&peer.opening).try_acquire_owned().map_err(|_| {
+                    let (max, peer) = (self.home.config.streams_max, link.peer);
+                    let detail =
+                        format!("this node has {max} streams to {peer} open, its `streams_max`");
+                    Denied::new(Reason::Busy, detail)
+                })?;
+                if let Ok((mux, pipe)) = timeout(LOOK, connected(&link, &peer)).await {
+                    return Ok(Stream::new(pipe, mux, preamble.header.to, permit));
+                }
+                link = way()?;
+            }
+        };
+        let mut stream = match timeout_at(clock.instant(deadline), opening).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(Denied::new(Reason::Expired, link.trouble())),
+        };
+        let bytes = preamble.encode(clock, deadline);
+        match timeout_at(clock.instant(deadline), stream.write_all(&bytes)).await {
+            Ok(Ok(())) => Ok(stream),
+            Ok(Err(error)) => Err(not_accepted(&error)),
+            Err(_) => Err(Denied::new(Reason::Expired, link.trouble())),
+        }
+    }
+}
+
+/// A stream on the connection with a peer, as soon as there is one.
+async fn connected(link: &Link, peer: &Peer) -> (Arc<Mux>, Pipe) {
+    let _wanted = link.lane(LaneId::Stream).want();
+    let mut current = peer.current.subscribe();
+    loop {
+        let mux = current.borrow_and_update().clone();
+        if let Some(mux) = mux
+            && let Some(pipe) = mux.open().await
+        {
+            return (mux, pipe);
+        }
+        // Its sender is in `peer`.
+        current.changed().await.ok();
+    }
+}
+
+impl Stream {
+    /// Waits until the other end has accepted the stream.
+    async fn accepted(&mut self) -> Result<(), Denied> {
+        match self.read_u8().await {
+            Ok(ACCEPTED) => Ok(()),
+            Ok(other) => {
+                let detail = format!("its other end began with {other} and not with {ACCEPTED}");
+                Err(Denied::new(Reason::Malformed, detail))
+            }
+            Err(error) => Err(not_accepted(&error)),
+        }
+    }
+}
+
+/// What became of a stream that broke before it was accepted.
+fn not_accepted(error: &std::io::Error) -> Denied {
+    let Some(error) = StreamError::of(error) else {
+        return Denied::new(Reason::Unreachable, error.to_string());
+    };
+    let StreamError { cause, hop, detail } = error;
+    let detail = if detail.is_empty() {
+        format!("said by {hop}")
+    } else {
+        format!("{detail}; said by {hop}")
+    };
+    match cause {
+        Break::Refused(reason) => Denied::new(*reason, detail),
+        Break::Stopped => Denied::new(Reason::Draining, detail),
+        other => Denied::new(Reason::Unreachable, format!("{other}; {detail}")),
+    }
+}
+
+impl fmt::Debug for OpenStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenStream")
+            .field("to", &self.to)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}

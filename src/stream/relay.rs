@@ -1,0 +1,87 @@
+//! Streams between clusters: a harbor opens the next leg and carries bytes both ways.
+
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::select;
+
+use super::Stream;
+use super::open::Preamble;
+use super::serve::{Refused, refuse};
+use super::table::Streams;
+use crate::clock::Millis;
+use crate::error::StreamError;
+use crate::router::Denied;
+use crate::routing::HOPS_MAX;
+use crate::wire::{Break, Fault, Frame, NO_DEADLINE, Reason};
+
+/// What a harbor holds of one direction of a stream, beside the windows of its two legs.
+const COPY_BYTES: usize = 16 << 10;
+
+/// Hands a stream on, to its end.
+pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) {
+    let (home, came) = (&streams.home, near.mux.session.link.peer);
+    let Frame { mut header, extension, body } = frame;
+    header.hops = header.hops.saturating_add(1);
+    if header.hops > HOPS_MAX {
+        return refuse(streams, near, Reason::Hops.into());
+    }
+    let now = home.clock.now();
+    let deadline = match header.time_left {
+        NO_DEADLINE => now.deadline(home.config.call_timeout),
+        left => now.after(u64::from(left)),
+    };
+    let way = || {
+        let goes = streams.router.next(header.from, header.to)?;
+        if goes.peer == came { Err(Denied::new(Reason::NoRoute, "")) } else { Ok(goes) }
+    };
+    let leg = select! {
+        biased;
+        // Whoever opened it has given it up.
+        _ = near.ends.broken() => return,
+        leg = streams.leg(way, Preamble { header, extension, body }, deadline) => leg,
+    };
+    match leg {
+        Ok(far) => {
+            home.counters.streams_relayed.add(1);
+            join(near, far, deadline).await;
+        }
+        Err(Denied { reason, detail }) => refuse(streams, near, Refused::new(reason, detail)),
+    }
+}
+
+/// Carries bytes, ends and breaks from each of the two to the other.
+async fn join(mut near: Stream, mut far: Stream, _accept_until: Millis) {
+    let (near_ends, far_ends) = (Arc::clone(&near.ends), Arc::clone(&far.ends));
+    let fault = select! {
+        biased;
+        fault = near_ends.broken() => fault,
+        fault = far_ends.broken() => fault,
+        copied = copy_bidirectional_with_sizes(&mut near, &mut far, COPY_BYTES, COPY_BYTES) => {
+            match copied {
+                Ok(_) => return,
+                Err(error) => fault_of(&near, &error),
+            }
+        }
+    };
+    near.hand_on(&fault);
+    far.hand_on(&fault);
+}
+
+fn fault_of(near: &Stream, error: &std::io::Error) -> Fault {
+    match StreamError::of(error) {
+        Some(StreamError { cause, hop, detail }) => {
+            Fault { cause: *cause, hop: *hop, text: detail.clone() }
+        }
+        None => near.mux.fault(Break::Lost, error.to_string()),
+    }
+}
+
+impl Stream {
+    /// Breaks off what its other leg broke; nothing is said to whoever has said it.
+    fn hand_on(self, fault: &Fault) {
+        if !self.ends.is_broken() {
+            self.break_off(fault.clone());
+        }
+    }
+}
