@@ -1,6 +1,7 @@
 //! The facade: what users hold in their hands.
 
 mod address;
+mod assembly;
 mod builder;
 mod carrying;
 mod engine;

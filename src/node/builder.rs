@@ -5,41 +5,31 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::address::IntoAddr;
 use super::engine::{Engine, Engines};
 use super::error::StartError;
 use super::membership::{self, Membership};
-use super::{Guard, Inner, Node, stop};
+use super::{Node, assembly};
 use crate::addr::LogicalAddr;
 use crate::config::{ClusterKey, Config};
 use crate::context::Context;
 use crate::discovery::{Discovery, InProcess, Member};
-use crate::dispatch::{Dispatch, Fars};
 use crate::error::{Status, Undeliverable};
 use crate::incarnation::Incarnation;
-use crate::layer::{Layer, Layers};
-use crate::link::{Door, Home, Upper};
-use crate::messaging::{
-    FarMessages, Handlers, Notices, Sender, Shared, bytes_handler, typed_handler,
-};
+use crate::layer::Layer;
+use crate::link::{Home, Upper};
+use crate::messaging::{Handlers, bytes_handler, typed_handler};
 use crate::name::{Message, MessageId, Method, fnv1a};
 use crate::net;
-use crate::pairs::{Pairs, Receipts};
-use crate::relay::Relay;
-use crate::router::Router;
-use crate::rpc::{Caller, Limit, Methods, Pending, Server, erase};
-use crate::stream::{Services, Stream, Streams};
+use crate::rpc::{Limit, Methods, erase};
+use crate::stream::{Services, Stream};
 
 /// What a node is made of. Made by [`Node::builder`]; nothing happens before
 /// [`Builder::start`].
@@ -51,15 +41,15 @@ pub struct Builder {
     discovery: Option<Engine>,
     harbor_discovery: Option<Engine>,
     listen: Listen,
-    labels: Vec<(String, String)>,
-    methods: Methods,
-    messages: Handlers,
-    services: Services,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) methods: Methods,
+    pub(super) messages: Handlers,
+    pub(super) services: Services,
     limits: Vec<(String, Limit)>,
     clashes: Vec<Clash>,
-    layers: Vec<Arc<dyn Layer>>,
-    layers_outgoing: Vec<Arc<dyn Layer>>,
-    on_undeliverable: Option<Box<dyn Fn(Undeliverable) + Send + Sync>>,
+    pub(super) layers: Vec<Arc<dyn Layer>>,
+    pub(super) layers_outgoing: Vec<Arc<dyn Layer>>,
+    pub(super) on_undeliverable: Option<Box<dyn Fn(Undeliverable) + Send + Sync>>,
 }
 
 enum Listen {
@@ -374,7 +364,7 @@ impl Builder {
         }
         let node = self.assemble(home, engines, membership.table.clone(), local_addr);
         membership::announce(&node.inner, true).await?;
-        run(&node, listener, membership);
+        assembly::run(&node, listener, membership);
         Ok(node)
     }
 
@@ -387,7 +377,7 @@ impl Builder {
         Ok(Engines { cluster, harbors })
     }
 
-    fn zone(&self) -> Option<String> {
+    pub(super) fn zone(&self) -> Option<String> {
         let zone = self.labels.iter().rfind(|(key, _)| key == "zone");
         zone.map(|(_, zone)| zone.clone())
     }
@@ -417,99 +407,6 @@ impl Builder {
             Listen::Bound(listener) => listener.map_err(StartError::Listener),
         }
     }
-
-    fn assemble(
-        self,
-        home: Arc<Home>,
-        engines: Engines,
-        table: crate::routing::Table,
-        local_addr: SocketAddr,
-    ) -> Node {
-        let router = Arc::new(Router::new(Arc::clone(&home), self.zone()));
-        router.set_table(table);
-        let pairs = Arc::new(Pairs::new(Arc::clone(&home), Arc::clone(&router)));
-        let caller = Arc::new(Caller {
-            home: Arc::clone(&home),
-            router: Arc::clone(&router),
-            pairs: Arc::clone(&pairs),
-            pending: Pending::new(),
-            layers: self.layers_outgoing.into(),
-        });
-        let layers: Layers = self.layers.into();
-        let server = Arc::new(Server::new(self.methods, Arc::clone(&layers)));
-        let messages = Shared::new(self.messages, layers);
-        let notices = Arc::new(Notices::new(Arc::clone(&home), self.on_undeliverable));
-        let guard = Arc::new(Guard(Arc::clone(&home)));
-        let inner = Arc::new_cyclic(|inner: &Weak<Inner>| {
-            let node: Weak<dyn Any + Send + Sync> = inner.clone();
-            let superseded = inner.clone();
-            let receipts = Arc::new(Receipts { home: Arc::clone(&home) });
-            let beyond =
-                FarMessages { shared: Arc::clone(&messages), receipts, node: node.clone() };
-            let relay = || Relay::new(Arc::clone(&home), Arc::clone(&router));
-            let dispatch = Arc::new_cyclic(|this| Dispatch {
-                this: this.clone(),
-                home: Arc::clone(&home),
-                router: Arc::clone(&router),
-                caller: Arc::clone(&caller),
-                pairs: Arc::clone(&pairs),
-                fars: Fars::new(Arc::clone(&home), beyond),
-                relay: home.me.is_harbor().then(relay),
-                streams: Streams::new((&home, &router), self.services, node.clone()),
-                server,
-                messages,
-                notices,
-                sources: Mutex::default(),
-                node,
-                on_superseded: Box::new(move |newer| {
-                    superseded.upgrade().is_some_and(|inner| stop::on_superseded(&inner, newer))
-                }),
-            });
-            let upper: Arc<dyn Upper> = Arc::<Dispatch>::clone(&dispatch);
-            home.hand_over(Arc::downgrade(&upper));
-            Inner {
-                sender: Sender { home: Arc::clone(&home), router: Arc::clone(&router), pairs },
-                home,
-                router,
-                caller,
-                dispatch,
-                engines,
-                labels: self.labels,
-                local_addr,
-                stopping: watch::Sender::new(None),
-                report: Mutex::default(),
-                stopped: CancellationToken::new(),
-                guard: Arc::downgrade(&guard),
-            }
-        });
-        Node { inner, _guard: Some(guard) }
-    }
-}
-
-/// Starts the node's own tasks.
-fn run(node: &Node, listener: TcpListener, membership: Membership) {
-    let inner = &node.inner;
-    let home = &inner.home;
-    let door = Door::new(Arc::clone(home));
-    home.tasks.spawn(door.open(listener));
-    let (stop, caller, clock) = (home.stop.clone(), Arc::clone(&inner.caller), home.clock);
-    home.tasks.spawn(async move {
-        stop.run_until_cancelled(caller.pending.watch_deadlines(clock)).await;
-    });
-    let (stop, dispatch) = (home.stop.clone(), Arc::clone(&inner.dispatch));
-    home.tasks.spawn(async move {
-        stop.run_until_cancelled(dispatch.keep_accounts()).await;
-    });
-    membership.follow(inner);
-    let last = stop::Last(Arc::clone(inner));
-    tokio::spawn(async move {
-        last.0.home.stop.cancelled().await;
-        stop::finish(&last.0).await;
-    });
-    if cfg!(panic = "abort") {
-        tracing::warn!(node = %home.me, "built with panic = \"abort\": a handler that panics ends the process");
-    }
-    tracing::info!(node = %home.me, incarnation = %home.incarnation(), "node started");
 }
 
 fn random_seed() -> Result<u64, StartError> {

@@ -1,0 +1,429 @@
+//! Drives a connection: yamux, its control stream, and what both are asked to do.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::select;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::{EARLY_MAX, Host, Mux, Order, Pipe};
+use crate::clock::{Millis, millis};
+use crate::config::Config;
+use crate::link::{Carried, Session};
+use crate::stream::buffered::{Buffered, Output};
+use crate::stream::control::Control;
+use crate::wire::{Break, End, Frame, GoAway, Header, Kind, Pulse};
+
+/// What a stream may hold that nobody reads, and yamux's own first window; see its `DEFAULT_CREDIT`.
+const WINDOW_BYTES: usize = 256 << 10;
+/// The largest body that yamux sends in one frame. More costs other streams time, less costs CPU.
+const SPLIT_BYTES: usize = 64 << 10;
+/// How often a connection with streams looks for those that are idle, and whether it is stuck.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the last bytes of a connection may take to be written.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// More of what tells how streams end does not wait: the peer makes them end, and reads nothing.
+const CONTROL_BYTES_MAX: usize = 1 << 20;
+/// Why a connection is over whose peer is stuck.
+const NOT_TAKEN: &str = "the peer does not take what is sent to it";
+/// Why a connection is over in which yamux cannot be trusted any more.
+const PANICKED: &str = "yamux panicked";
+/// How long a connection that was left stays after its last stream.
+const LINGER_MS: u64 = 1_000;
+
+/// Carries streams over a connection until it ends, and says why it did.
+pub(in crate::stream) async fn carry(
+    session: Arc<Session>,
+    carried: Carried,
+    host: Arc<dyn Host>,
+    begun: impl FnOnce(&Arc<Mux>),
+) -> String {
+    let is_dialer = carried.is_dialer;
+    let (orders, inbox) = mpsc::unbounded_channel();
+    let mux = Arc::new(Mux { session: Arc::clone(&session), orders, carried: Mutex::default() });
+    let (buffered, output) = Buffered::new(session, carried);
+    let mode = if is_dialer { yamux::Mode::Client } else { yamux::Mode::Server };
+    let config = &mux.session.link.home.config;
+    let mut driver = Driver {
+        connection: yamux::Connection::new(buffered, yamux_config(config), mode),
+        output,
+        inbox,
+        wanted: VecDeque::new(),
+        control: Control::default(),
+        is_dialer,
+        has_yielded: false,
+        opened: 0,
+        leaving: Leaving::No,
+        is_watching: false,
+        finished: None,
+        host: Arc::clone(&host),
+        mux: Arc::clone(&mux),
+    };
+    begun(&mux);
+    let cause = driver.run().await;
+    host.close(&mux);
+    let link = &mux.session.link;
+    let detail = if mux.session.ended.is_cancelled() { link.trouble() } else { cause.clone() };
+    mux.break_all(&mux.fault(Break::Lost, detail));
+    if cause != PANICKED {
+        // The peer finds out by itself if this takes too long.
+        drop(timeout(FAREWELL, poll_fn(|cx| driver.poll_farewell(cx))).await);
+    }
+    cause
+}
+
+fn yamux_config(config: &Config) -> yamux::Config {
+    let mut yamux = yamux::Config::default();
+    // Ours are the limits that are kept, when a stream is taken in; those that wait to be
+    // forgotten count here, too, and to have too many ends the connection.
+    let streams = 4 * config.streams_max + EARLY_MAX;
+    let window = streams * WINDOW_BYTES + config.stream_growth_bytes_max;
+    yamux.set_max_connection_receive_window(None);
+    yamux.set_max_num_streams(streams);
+    yamux.set_max_connection_receive_window(Some(window));
+    yamux.set_split_send_size(SPLIT_BYTES);
+    yamux
+}
+
+/// How far a connection is with opening no more streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// The peer has been told.
+    Told {
+        since: Millis,
+    },
+    /// Both ends know, and the lane is free for another connection.
+    Left {
+        empty_since: Option<Millis>,
+    },
+}
+
+/// Why a driver stops, or does something else first.
+enum Turn {
+    Over(String),
+    /// The peer opens no more streams on it.
+    Leave,
+    /// There are streams to watch now.
+    Watch,
+}
+
+struct Driver {
+    mux: Arc<Mux>,
+    connection: yamux::Connection<Buffered>,
+    output: Arc<Mutex<Output>>,
+    inbox: mpsc::UnboundedReceiver<Order>,
+    /// Streams to be opened.
+    wanted: VecDeque<oneshot::Sender<Pipe>>,
+    control: Control,
+    is_dialer: bool,
+    /// Others have had the chance to put more into the same write.
+    has_yielded: bool,
+    /// Streams opened so far, by this node.
+    opened: u32,
+    leaving: Leaving,
+    is_watching: bool,
+    finished: Option<oneshot::Sender<()>>,
+    host: Arc<dyn Host>,
+}
+
+impl Driver {
+    async fn run(&mut self) -> String {
+        let mux = Arc::clone(&self.mux);
+        let (mut ended, tick) = (mux.session.ended.clone(), self.tick());
+        loop {
+            self.is_watching = mux.len() > 0 || self.leaving != Leaving::No;
+            let turn = select! {
+                biased;
+                () = ended.cancelled() => return "ended by this node".to_owned(),
+                () = mux.session.probed.notified() => { self.ping(); continue }
+                () = sleep(tick), if self.is_watching => self.on_tick(),
+                turn = poll_fn(|cx| self.poll(cx)) => Some(turn),
+            };
+            match turn {
+                None | Some(Turn::Watch) => {}
+                Some(Turn::Over(cause)) => return cause,
+                Some(Turn::Leave) => {
+                    // From here on it lives and dies with the pulse alone.
+                    let Some(pulse) = mux.session.link.rpc().session() else {
+                        return "the link's pulse is gone".to_owned();
+                    };
+                    ended = pulse.ended.clone();
+                    self.leave().await;
+                }
+            }
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        let idle = self.mux.session.link.home.config.stream_idle_timeout;
+        idle.map_or(TICK, |idle| (idle / 4).clamp(Duration::from_millis(1), TICK))
+    }
+
+    fn now(&self) -> Millis {
+        self.mux.session.link.home.clock.now()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        self.take_orders(cx);
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_connection(cx)));
+        let Ok(mut turn) = polled else {
+            return Poll::Ready(Turn::Over(PANICKED.to_owned()));
+        };
+        // Also when the connection has ended: what it brought before is still to be heard.
+        while let Poll::Ready(frame) = self.control.poll_frame(cx) {
+            match frame.and_then(|frame| self.on_frame(&frame)) {
+                Ok(None) => {}
+                Ok(Some(next)) if turn.is_pending() => turn = Poll::Ready(next),
+                Ok(Some(_)) => {}
+                Err(cause) if turn.is_pending() => return Poll::Ready(Turn::Over(cause)),
+                Err(_) => break,
+            }
+        }
+        if turn.is_ready() {
+            return turn;
+        }
+        if self.control.len() > CONTROL_BYTES_MAX {
+            return Poll::Ready(Turn::Over(NOT_TAKEN.to_owned()));
+        }
+        if !self.is_watching && self.mux.len() > 0 {
+            return Poll::Ready(Turn::Watch);
+        }
+        self.poll_output(cx)
+    }
+
+    fn take_orders(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(order)) = self.inbox.poll_recv(cx) {
+            match order {
+                Order::Open(opened) if self.leaving == Leaving::No => self.wanted.push_back(opened),
+                // Whoever asked for it finds another connection.
+                Order::Open(_) => {}
+                Order::End { number, end, permit } => self.put_end(number, &end, permit),
+                Order::Finish(done) => {
+                    for (number, ends) in self.mux.all() {
+                        let fault = self.mux.fault(Break::Stopped, "");
+                        ends.break_off(fault.clone(), false);
+                        self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
+                    }
+                    self.finished = Some(done);
+                }
+            }
+        }
+    }
+
+    /// Drives yamux until it has nothing to do.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        if let Poll::Ready(Err(error)) = self.poll_open(cx) {
+            return Poll::Ready(Turn::Over(error.to_string()));
+        }
+        if let Poll::Ready(Err(error)) = self.control.poll_write(cx) {
+            return Poll::Ready(Turn::Over(error.to_string()));
+        }
+        loop {
+            match self.connection.poll_next_inbound(cx) {
+                Poll::Ready(Some(Ok(yamux))) => self.on_stream(yamux),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Turn::Over(error.to_string()));
+                }
+                Poll::Ready(None) => {
+                    return Poll::Ready(Turn::Over("closed by the peer".to_owned()));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Opens the streams that are wanted, the control stream before all others.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), yamux::ConnectionError>> {
+        if self.is_dialer && !self.control.has_begun() {
+            match self.connection.poll_new_outbound(cx) {
+                Poll::Ready(Ok(pipe)) => self.control.begin(pipe),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            // A stream comes to be with its first bytes.
+            self.ping();
+        }
+        let opened_max = self.mux.session.link.home.config.streams_per_connection_max;
+        while !self.wanted.is_empty() {
+            if self.opened >= opened_max {
+                self.begin_leaving();
+                return Poll::Ready(Ok(()));
+            }
+            match self.connection.poll_new_outbound(cx) {
+                Poll::Ready(Ok(yamux)) => {
+                    self.opened += 1;
+                    let ends = self.mux.register(yamux.id().val());
+                    let number = yamux.id().val();
+                    let wanted = self.wanted.pop_front();
+                    let given = wanted.map(|wanted| wanted.send(Pipe { yamux, ends }));
+                    if !matches!(given, Some(Ok(()))) {
+                        // Nobody waits for it any more.
+                        self.mux.forget(number);
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn on_stream(&mut self, yamux: yamux::Stream) {
+        let number = yamux.id().val();
+        if !self.is_dialer && number == 1 && !self.control.has_begun() {
+            self.control.begin(yamux);
+            return;
+        }
+        let ends = self.mux.register(number);
+        self.host.arrive(&self.mux, Pipe { yamux, ends });
+    }
+
+    /// `None`: nothing is to be done about it.
+    fn on_frame(&mut self, frame: &Frame) -> Result<Option<Turn>, String> {
+        let link = &self.mux.session.link;
+        let Header { kind, from, id, .. } = frame.header;
+        if from != link.peer {
+            return Err(format!("{} sent a frame in the name of {from}", link.peer));
+        }
+        match kind {
+            Kind::End => {
+                let end = End::read(&frame.body).ok_or("an end is malformed")?;
+                self.mux.on_end(u32::try_from(id).map_err(|_| "an end has no number")?, end);
+            }
+            Kind::Ping => {
+                let pong = link.header(Kind::Pong, id);
+                self.control.put(&pong, None, |out| Pulse::default().put(out));
+            }
+            Kind::GoAway => match self.leaving {
+                Leaving::No | Leaving::Told { .. } => return Ok(Some(Turn::Leave)),
+                Leaving::Left { .. } => {}
+            },
+            // That it came is all that a pong says.
+            Kind::Pong => {}
+            Kind::Optional(_) => link.home.counters.frames_skipped.add(1),
+            other => return Err(format!("a {other:?} came on the control stream")),
+        }
+        Ok(None)
+    }
+
+    fn put_end(&mut self, number: u32, end: &End, permit: Option<OwnedSemaphorePermit>) {
+        let header = self.mux.session.link.header(Kind::End, u64::from(number));
+        self.control.put(&header, permit, |out| end.put(out));
+    }
+
+    fn ping(&mut self) {
+        let header = self.mux.session.link.header(Kind::Ping, 0);
+        self.control.put(&header, None, |out| Pulse::default().put(out));
+    }
+
+    /// Tells the peer that another connection is to carry what is opened from now on.
+    fn begin_leaving(&mut self) {
+        self.wanted.clear();
+        if self.leaving == Leaving::No {
+            self.leaving = Leaving::Told { since: self.now() };
+            self.put_go_away();
+            self.host.close(&self.mux);
+        }
+    }
+
+    fn put_go_away(&mut self) {
+        let header = self.mux.session.link.header(Kind::GoAway, 0);
+        self.control.put(&header, None, |out| GoAway::Draining.put(out));
+    }
+
+    /// Both ends know: the lane is free, and this connection stays for the streams that it has.
+    async fn leave(&mut self) {
+        let is_answer = self.leaving == Leaving::No;
+        self.leaving = Leaving::Left { empty_since: None };
+        self.wanted.clear();
+        self.host.close(&self.mux);
+        self.mux.session.leave("it has carried as many streams as it may".to_owned()).await;
+        // Only now may the peer come with another one.
+        if is_answer {
+            self.put_go_away();
+        }
+    }
+
+    /// Writes to the connection, once others have had their turn.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let mut output = self.output.lock();
+        let was_empty = output.is_empty();
+        if was_empty {
+            self.has_yielded = false;
+        } else if !self.has_yielded && self.mux.len() > 1 {
+            self.has_yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match output.poll_write_out(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Turn::Over(error.to_string())),
+            Poll::Ready(Ok(())) if !was_empty && self.finished.is_some() => {
+                // There may be room now for what yamux still has.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => {
+                self.has_yielded = false;
+                if self.control.len() == 0
+                    && let Some(finished) = self.finished.take()
+                {
+                    // Whoever waits for it may be gone.
+                    finished.send(()).ok();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes the rest, says that nothing more comes, and reads until the peer says so, too.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.output.lock().poll_shutdown(cx).is_pending() {
+            return Poll::Pending;
+        }
+        while let Poll::Ready(next) = self.connection.poll_next_inbound(cx) {
+            if !matches!(next, Some(Ok(_))) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn on_tick(&mut self) -> Option<Turn> {
+        let (now, home) = (self.now(), Arc::clone(&self.mux.session.link.home));
+        let stuck_since = self.output.lock().stuck_since();
+        if stuck_since.is_some_and(|since| now.since(since) >= home.dead_ms()) {
+            return Some(Turn::Over(NOT_TAKEN.to_owned()));
+        }
+        if let Leaving::Told { since } = self.leaving
+            && now.since(since) >= home.dead_ms()
+        {
+            return Some(Turn::Over("the peer does not answer".to_owned()));
+        }
+        if let Some(idle) = home.config.stream_idle_timeout {
+            for (number, ends) in self.mux.all() {
+                if !ends.is_broken() && ends.idle_ms(now) >= millis(idle) {
+                    let fault = self.mux.fault(Break::Idle, "");
+                    ends.break_off(fault.clone(), false);
+                    self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
+                }
+            }
+        }
+        if let Leaving::Left { empty_since } = &mut self.leaving {
+            let since = empty_since.get_or_insert(now);
+            if self.mux.len() > 0 {
+                *empty_since = None;
+            } else if now.since(*since) >= LINGER_MS {
+                return Some(Turn::Over("its last stream is over".to_owned()));
+            }
+        }
+        None
+    }
+}
