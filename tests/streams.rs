@@ -5,14 +5,8 @@ mod support;
 
 #[path = "streams/basics.rs"]
 mod basics;
-#[path = "streams/ends.rs"]
-mod ends;
-#[path = "streams/far.rs"]
-mod far;
-#[path = "streams/limits.rs"]
-mod limits;
 
-use seaway::{Break, Builder, Stream, StreamError};
+use seaway::{Builder, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
 
 /// Serves streams: what comes goes back, and the end as well.
@@ -35,11 +29,4 @@ async fn exchange(mut stream: Stream, bytes: &[u8]) -> std::io::Result<Vec<u8>> 
     let (written, read) = tokio::join!(write, reader.read_to_end(&mut back));
     written.and(read)?;
     Ok(back)
-}
-
-/// Why a stream broke.
-#[track_caller]
-fn broken<T: std::fmt::Debug>(outcome: std::io::Result<T>) -> Break {
-    let error = outcome.unwrap_err();
-    StreamError::of(&error).unwrap_or_else(|| panic!("no break: {error}")).cause
 }

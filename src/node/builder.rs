@@ -1,6 +1,5 @@
 //! Assembly: everything is registered here, before the node starts.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -24,7 +23,7 @@ use crate::discovery::{Discovery, InProcess, Member};
 use crate::error::{Status, Undeliverable};
 use crate::incarnation::Incarnation;
 use crate::layer::Layer;
-use crate::link::{Home, Upper};
+use crate::link::Home;
 use crate::messaging::{Handlers, bytes_handler, typed_handler};
 use crate::name::{Message, MessageId, Method, fnv1a};
 use crate::net;
