@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_io::{AsyncRead as _, AsyncWrite as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
@@ -38,9 +39,9 @@ pub(crate) use table::Streams;
 
 use crate::addr::LogicalAddr;
 use crate::error::StreamError;
-use crate::wire::{Break, End, Fault};
+use crate::wire::{Break, Fault};
 use ends::{Ends, Short};
-use mux::{Mux, Pipe};
+use mux::{Broken, Mux, Pipe};
 
 /// The first byte of whoever accepts a stream.
 const ACCEPTED: u8 = 0;
@@ -71,7 +72,9 @@ const ACCEPTED: u8 = 0;
 /// As those of a `TcpStream`: `read` and `write` may be dropped, `read_exact` and `write_all` lose
 /// what they had done.
 pub struct Stream {
-    yamux: yamux::Stream,
+    /// Is there until the stream is broken off.
+    yamux: Option<yamux::Stream>,
+    number: u32,
     ends: Arc<Ends>,
     mux: Arc<Mux>,
     /// The node at the other end, which may be beyond harbors.
@@ -91,7 +94,8 @@ impl Stream {
     fn new(pipe: Pipe, mux: Arc<Mux>, peer: LogicalAddr, permit: OwnedSemaphorePermit) -> Self {
         let Pipe { yamux, ends } = pipe;
         Self {
-            yamux,
+            number: yamux.id().val(),
+            yamux: Some(yamux),
             ends,
             mux,
             peer,
@@ -124,12 +128,19 @@ impl Stream {
 
     fn tell_broken(&mut self, fault: Fault) {
         self.ends.break_off(fault.clone(), false);
-        let end = End { bytes: 0, fault: Some(fault) };
-        self.mux.end(self.number(), end, self.permit.take());
+        let (number, yamux, permit) = (self.number, self.yamux.take(), self.permit.take());
+        self.mux.break_off(Broken { number, fault, yamux, permit });
     }
 
-    fn number(&self) -> u32 {
-        self.yamux.id().val()
+    /// yamux's part, with what it is asked; [`io::ErrorKind::BrokenPipe`] once that is over.
+    fn ask<T>(
+        &mut self,
+        ask: impl FnOnce(Pin<&mut yamux::Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut self.yamux {
+            Some(yamux) => ask(Pin::new(yamux)),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     /// Waits until the peer says why no byte comes any more; it says so at once, and one that does
@@ -177,11 +188,8 @@ impl AsyncRead for Stream {
         if this.has_read_all || room.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let polled = {
-            let yamux = Pin::new(&mut this.yamux);
-            futures_io::AsyncRead::poll_read(yamux, cx, room.initialize_unfilled())
-        };
-        match polled {
+        let unfilled = room.initialize_unfilled();
+        match this.ask(|yamux| yamux.poll_read(cx, unfilled)) {
             Poll::Ready(Ok(read)) if read > 0 => {
                 room.advance(read);
                 this.read += read as u64;
@@ -213,7 +221,7 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        match futures_io::AsyncWrite::poll_write(Pin::new(&mut this.yamux), cx, bytes) {
+        match this.ask(|yamux| yamux.poll_write(cx, bytes)) {
             Poll::Ready(Ok(written)) => {
                 this.written += written as u64;
                 this.ends.count(written);
@@ -235,7 +243,7 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match futures_io::AsyncWrite::poll_flush(Pin::new(&mut this.yamux), cx) {
+        match this.ask(|yamux| yamux.poll_flush(cx)) {
             Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
             flushed => flushed,
         }
@@ -249,11 +257,10 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match futures_io::AsyncWrite::poll_close(Pin::new(&mut this.yamux), cx) {
+        match this.ask(|yamux| yamux.poll_close(cx)) {
             Poll::Ready(Ok(())) => {
                 this.has_ended = true;
-                let end = End { bytes: this.written, fault: None };
-                this.mux.end(this.number(), end, None);
+                this.mux.end(this.number, this.written);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
@@ -271,7 +278,7 @@ impl Drop for Stream {
             let fault = self.mux.fault(Break::Dropped, "");
             self.tell_broken(fault);
         }
-        self.mux.forget(self.number());
+        self.mux.forget(self.number);
     }
 }
 
@@ -279,7 +286,7 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
             .field("peer", &self.peer)
-            .field("number", &self.number())
+            .field("number", &self.number)
             .field("read", &self.read)
             .field("written", &self.written)
             .finish_non_exhaustive()

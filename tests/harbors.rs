@@ -23,6 +23,8 @@ mod paths;
 mod raw;
 #[path = "harbors/strangers.rs"]
 mod strangers;
+#[path = "harbors/streams.rs"]
+mod streams;
 #[path = "harbors/windows.rs"]
 mod windows;
 #[path = "harbors/world.rs"]

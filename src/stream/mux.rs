@@ -38,8 +38,19 @@ struct CarriedStreams {
 /// What the driver is asked to do.
 enum Order {
     Open(oneshot::Sender<Pipe>),
-    End { number: u32, end: End, permit: Option<OwnedSemaphorePermit> },
+    End { number: u32, end: End },
+    Break(Broken),
     Finish(oneshot::Sender<()>),
+}
+
+/// A stream that is broken off: its number, why, and its place.
+pub(super) struct Broken {
+    pub(super) number: u32,
+    pub(super) fault: Fault,
+    /// What it still has to send goes before the news.
+    pub(super) yamux: Option<yamux::Stream>,
+    /// Given back when the news is written.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A stream of yamux, with what is known of its ends.
@@ -65,11 +76,15 @@ impl Mux {
         pipe.await.ok()
     }
 
-    /// Tells the peer how a stream, or a direction of it, ends. The permit is given back when that
-    /// is written.
-    pub(super) fn end(&self, number: u32, end: End, permit: Option<OwnedSemaphorePermit>) {
+    /// Tells the peer that a direction of a stream has ended well, after so many bytes.
+    pub(super) fn end(&self, number: u32, bytes: u64) {
         // A driver that is gone has nobody to tell.
-        drop(self.orders.send(Order::End { number, end, permit }));
+        drop(self.orders.send(Order::End { number, end: End { bytes, fault: None } }));
+    }
+
+    /// Tells the peer that a stream is broken, and why.
+    pub(super) fn break_off(&self, broken: Broken) {
+        drop(self.orders.send(Order::Break(broken)));
     }
 
     /// Breaks all streams off, because the node stops, and waits until the peer has been told.

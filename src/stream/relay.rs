@@ -1,15 +1,16 @@
 //! Streams between clusters: a harbor opens the next leg and carries bytes both ways.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::select;
+use tokio::time::sleep;
 
 use super::Stream;
 use super::open::Preamble;
 use super::serve::{Refused, refuse};
 use super::table::Streams;
-use crate::clock::Millis;
 use crate::error::StreamError;
 use crate::router::Denied;
 use crate::routing::HOPS_MAX;
@@ -17,6 +18,9 @@ use crate::wire::{Break, Fault, Frame, NO_DEADLINE, Reason};
 
 /// What a harbor holds of one direction of a stream, beside the windows of its two legs.
 const COPY_BYTES: usize = 16 << 10;
+
+/// How long the bytes before a break may take to be handed on, when their reader is slow.
+const LAST_BYTES: Duration = Duration::from_millis(200);
 
 /// Hands a stream on, to its end.
 pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) {
@@ -44,19 +48,26 @@ pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) 
     match leg {
         Ok(far) => {
             home.counters.streams_relayed.add(1);
-            join(near, far, deadline).await;
+            join(near, far).await;
         }
         Err(Denied { reason, detail }) => refuse(streams, near, Refused::new(reason, detail)),
     }
 }
 
 /// Carries bytes, ends and breaks from each of the two to the other.
-async fn join(mut near: Stream, mut far: Stream, _accept_until: Millis) {
+async fn join(mut near: Stream, mut far: Stream) {
     let (near_ends, far_ends) = (Arc::clone(&near.ends), Arc::clone(&far.ends));
+    let broken = async {
+        let fault = select! {
+            fault = near_ends.broken() => fault,
+            fault = far_ends.broken() => fault,
+        };
+        // What came before it goes on, if it can.
+        sleep(LAST_BYTES).await;
+        fault
+    };
     let fault = select! {
-        biased;
-        fault = near_ends.broken() => fault,
-        fault = far_ends.broken() => fault,
+        fault = broken => fault,
         copied = copy_bidirectional_with_sizes(&mut near, &mut far, COPY_BYTES, COPY_BYTES) => {
             match copied {
                 Ok(_) => return,

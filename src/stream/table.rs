@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::mux::{self, Host, Mux, Pipe};
+use super::mux::{self, Broken, Host, Mux, Pipe};
 use super::serve::Services;
 use super::{Stream, serve};
 use crate::addr::LogicalAddr;
 use crate::link::{Carried, Carrying, Home, Session};
 use crate::router::Router;
-use crate::wire::{Break, End, Reason};
+use crate::wire::{Break, Reason};
 
 /// All that a node has to do with streams.
 pub(crate) struct Streams {
@@ -153,7 +153,7 @@ impl Host for Streams {
                 let arriving = serve::arrive(this, stream);
                 self.home.tasks.spawn(async move { stop.run_until_cancelled(arriving).await });
             }
-            Err(_) => refuse_one_too_many(mux, &pipe, self.home.config.streams_max),
+            Err(_) => refuse_one_too_many(mux, pipe, self.home.config.streams_max),
         }
     }
 
@@ -168,11 +168,11 @@ impl Host for Streams {
     }
 }
 
-fn refuse_one_too_many(mux: &Mux, pipe: &Pipe, max: usize) {
+fn refuse_one_too_many(mux: &Mux, pipe: Pipe, max: usize) {
     let number = pipe.yamux.id().val();
     let text = format!("it takes no more than {max} at once from one peer, its `streams_max`");
     let fault = mux.fault(Break::Refused(Reason::Busy), text);
-    mux.end(number, End { bytes: 0, fault: Some(fault) }, None);
+    mux.break_off(Broken { number, fault, yamux: Some(pipe.yamux), permit: None });
     mux.forget(number);
     mux.session.link.home.counters.streams_refused.add(1);
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,13 +13,13 @@ use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::{EARLY_MAX, Host, Mux, Order, Pipe};
+use super::{Broken, EARLY_MAX, Host, Mux, Order, Pipe};
 use crate::clock::{Millis, millis};
 use crate::config::Config;
 use crate::link::{Carried, Session};
 use crate::stream::buffered::{Buffered, Output};
 use crate::stream::control::Control;
-use crate::wire::{Break, End, Frame, GoAway, Header, Kind, Pulse};
+use crate::wire::{Break, End, Fault, Frame, GoAway, Header, Kind, Pulse};
 
 /// What a stream may hold that nobody reads, and yamux's own first window; see its `DEFAULT_CREDIT`.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -55,6 +56,7 @@ pub(in crate::stream) async fn carry(
         output,
         inbox,
         wanted: VecDeque::new(),
+        breaking: Vec::new(),
         control: Control::default(),
         is_dialer,
         has_yielded: false,
@@ -121,6 +123,8 @@ struct Driver {
     inbox: mpsc::UnboundedReceiver<Order>,
     /// Streams to be opened.
     wanted: VecDeque<oneshot::Sender<Pipe>>,
+    /// Streams that are broken, and still have bytes to send.
+    breaking: Vec<Broken>,
     control: Control,
     is_dialer: bool,
     /// Others have had the chance to put more into the same write.
@@ -204,16 +208,37 @@ impl Driver {
                 Order::Open(opened) if self.leaving == Leaving::No => self.wanted.push_back(opened),
                 // Whoever asked for it finds another connection.
                 Order::Open(_) => {}
-                Order::End { number, end, permit } => self.put_end(number, &end, permit),
+                Order::End { number, end } => self.put_end(number, &end, None),
+                Order::Break(broken) => self.breaking.push(broken),
                 Order::Finish(done) => {
                     for (number, ends) in self.mux.all() {
                         let fault = self.mux.fault(Break::Stopped, "");
                         ends.break_off(fault.clone(), false);
-                        self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
+                        self.put_break(number, fault);
                     }
                     self.finished = Some(done);
                 }
             }
+        }
+    }
+
+    fn put_break(&mut self, number: u32, fault: Fault) {
+        self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
+    }
+
+    /// Tells of broken streams what had to wait for their last bytes.
+    fn poll_breaking(&mut self, cx: &mut Context<'_>) {
+        for mut broken in std::mem::take(&mut self.breaking) {
+            let sent = broken
+                .yamux
+                .as_mut()
+                .map(|yamux| futures_io::AsyncWrite::poll_flush(Pin::new(yamux), cx));
+            if sent.is_some_and(|sent| sent.is_pending()) {
+                self.breaking.push(broken);
+                continue;
+            }
+            let Broken { number, fault, permit, .. } = broken;
+            self.put_end(number, &End { bytes: 0, fault: Some(fault) }, permit);
         }
     }
 
@@ -222,6 +247,7 @@ impl Driver {
         if let Poll::Ready(Err(error)) = self.poll_open(cx) {
             return Poll::Ready(Turn::Over(error.to_string()));
         }
+        self.poll_breaking(cx);
         if let Poll::Ready(Err(error)) = self.control.poll_write(cx) {
             return Poll::Ready(Turn::Over(error.to_string()));
         }
@@ -372,7 +398,8 @@ impl Driver {
             }
             Poll::Ready(Ok(())) => {
                 self.has_yielded = false;
-                if self.control.len() == 0
+                if self.breaking.is_empty()
+                    && self.control.len() == 0
                     && let Some(finished) = self.finished.take()
                 {
                     // Whoever waits for it may be gone.
@@ -412,7 +439,7 @@ impl Driver {
                 if !ends.is_broken() && ends.idle_ms(now) >= millis(idle) {
                     let fault = self.mux.fault(Break::Idle, "");
                     ends.break_off(fault.clone(), false);
-                    self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
+                    self.put_break(number, fault);
                 }
             }
         }
