@@ -237,9 +237,6 @@ impl Relay {
             return;
         }
         self.home.counters.relayed_bounced.add(1);
-        if let Some(passing) = self.pairs.lock().get_mut(&(subject.from, subject.to)) {
-            passing.open.end(subject.id);
-        }
         let is_message = subject.kind == Kind::Message;
         let body = Bounce {
             reason,
@@ -255,6 +252,9 @@ impl Relay {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         body.put(&mut bytes);
         self.tell(came, header, &bytes);
+        if let Some(passing) = self.pairs.lock().get_mut(&(subject.from, subject.to)) {
+            passing.open.end(subject.id);
+        }
     }
 
     fn tell(&self, link: &Link, header: Header, body: &[u8]) {
@@ -318,6 +318,8 @@ impl Relay {
     /// Whether frames were handed on that may be answered yet.
     pub(crate) fn is_awaited(&self) -> bool {
         let now = self.home.clock.now();
+        // An answer that ends a request is in its outbox before this goes on.
+        let _none_passes = self.router.moving.write();
         let is_awaited =
             |passing: &Passing| now.since(passing.used) < QUIET_MS || passing.open.is_any(now);
         self.pairs.lock().values().any(is_awaited)
