@@ -221,8 +221,8 @@ pub enum Doubt {
     /// The connection that carried it is lost.
     #[error("the connection was lost before the reply came")]
     ConnectionLost,
-    /// The reply cannot be used: it does not decode as the type that the caller expects, or a
-    /// harbor had no room for all of it.
+    /// The reply cannot be used: it does not decode as the type that the caller expects, or it is
+    /// that of a harbor, which had no room for all of it or has lost the way by which it would come.
     #[error("its reply cannot be used")]
     Reply,
 }

@@ -131,7 +131,8 @@ impl Relay {
         match header.kind {
             Kind::Request if !header.is_one_way() => {
                 let until = deadline(&self.home, header, now);
-                passing.open.begin(header.id, came, (now, until), self.home.config.calls_max);
+                let (way, max) = ((came, &passing.goes), self.home.config.calls_max);
+                passing.open.begin(header.id, way, (now, until), max);
             }
             Kind::Cancel => drop(passing.open.end(header.id)),
             _ => {}
@@ -207,9 +208,15 @@ impl Relay {
         } else {
             (Code::Unavailable, format!("the reply found no room at {me}"))
         };
+        self.fail(goes, header, code, text);
+    }
+
+    /// Answers in the place of a destination whose own answer does not come.
+    fn fail(&self, goes: &Link, header: &Header, code: Code, text: String) {
         let failure =
             Failure { status: code.number(), origin: Origin::Unknown, text, details: Bytes::new() };
-        let put = Put::control(*header, self.home.notice_deadline(), failure.len());
+        let header = Header { hops: header.hops.max(1), ..*header };
+        let put = Put::control(header, self.home.notice_deadline(), failure.len());
         if goes.rpc().put(put, |out| failure.put(out)).is_err() {
             self.home.counters.replies_dropped.add(1);
         }
@@ -268,43 +275,54 @@ impl Relay {
 
     /// A lane of a link is lost: tells those who sent over it.
     pub(crate) fn on_lane_lost(&self, link: &Arc<Link>, lane: LaneId) {
-        let now = self.home.clock.now();
-        let mut sources = Vec::new();
-        let mut pairs = self.pairs.lock();
-        for ((from, to), passing) in pairs.iter_mut() {
-            if !Arc::ptr_eq(&passing.goes, link) {
-                if lane == LaneId::Rpc {
-                    passing.open.forget(link);
-                }
+        for (came, header) in self.lose(link, lane) {
+            if header.kind == Kind::Reply {
+                let text =
+                    format!("the connection from {} to {} was lost", self.home.me, link.peer);
+                self.fail(&came, &header, Code::Unavailable, text);
                 continue;
             }
-            let has_calls = passing.open.is_any(now);
-            if lane == LaneId::Rpc {
-                passing.open = Open::default();
-            }
-            if now.since(passing.used) < DOWN_MS {
-                let came = Arc::clone(&passing.came);
-                sources.push((*from, *to, passing.incarnation, has_calls, came));
-            }
-        }
-        drop(pairs);
-        for (from, to, incarnation, has_calls, came) in sources {
             let body = Down {
-                address: to,
+                address: header.from,
                 incarnation: Incarnation::from_bits(0),
                 hop: self.home.me,
                 lane: lane.number(),
             };
             let mut bytes = Vec::with_capacity(HEADER_LEN);
             body.put(&mut bytes);
-            // In the name of the destination, as a bounce is.
-            let mut header = Header::new(Kind::Down, to, from, 0, incarnation);
-            if !has_calls {
-                // The source may have begun one meanwhile, which goes another way.
-                header.flags = FLAG_NO_REPLY;
-            }
             self.tell(&came, header, &bytes);
         }
+    }
+
+    /// What is to be said of that, and to whom, in the name of the destinations as a bounce is: a
+    /// down to each source whose pair goes over the link, and an answer to each call that such a
+    /// down does not reach, because its pair has taken another way since.
+    fn lose(&self, link: &Arc<Link>, lane: LaneId) -> Vec<(Arc<Link>, Header)> {
+        let now = self.home.clock.now();
+        let mut told = Vec::new();
+        for ((from, to), passing) in self.pairs.lock().iter_mut() {
+            let Passing { came, goes, used, incarnation, open } = passing;
+            let calls = if lane == LaneId::Rpc { open.lose(link, now) } else { Vec::new() };
+            let has_down = Arc::ptr_eq(goes, link) && now.since(*used) < DOWN_MS;
+            let header = |kind, id| Header::new(kind, *to, *from, id, *incarnation);
+            let mut has_calls = false;
+            for (id, call_came) in calls {
+                if has_down && Arc::ptr_eq(&call_came, came) {
+                    has_calls = true;
+                } else {
+                    told.push((call_came, header(Kind::Reply, id)));
+                }
+            }
+            if has_down {
+                let mut header = header(Kind::Down, 0);
+                if !has_calls {
+                    // The source may have begun one meanwhile, which goes another way.
+                    header.flags = FLAG_NO_REPLY;
+                }
+                told.push((Arc::clone(came), header));
+            }
+        }
+        told
     }
 
     /// A link is closed for good.
@@ -321,8 +339,14 @@ impl Relay {
         // An answer that ends a request is in its outbox before this goes on.
         let _none_passes = self.router.moving.write();
         let is_awaited =
-            |passing: &Passing| now.since(passing.used) < QUIET_MS || passing.open.is_any(now);
+            |passing: &Passing| now.since(passing.used) < QUIET_MS || passing.open.awaited(now) > 0;
         self.pairs.lock().values().any(is_awaited)
+    }
+
+    /// Requests that were handed on and may be answered yet.
+    pub(crate) fn requests_awaited(&self) -> usize {
+        let now = self.home.clock.now();
+        self.pairs.lock().values().map(|passing| passing.open.awaited(now)).sum()
     }
 }
 

@@ -17,6 +17,8 @@ mod groups;
 mod hostile;
 #[path = "harbors/kills.rs"]
 mod kills;
+#[path = "harbors/leaving.rs"]
+mod leaving;
 #[path = "harbors/paths.rs"]
 mod paths;
 #[path = "support/raw/mod.rs"]

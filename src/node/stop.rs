@@ -57,6 +57,8 @@ pub struct Report {
     pub messages_abandoned: u64,
     /// Calls of this node that still waited for a reply.
     pub calls_abandoned: u64,
+    /// Requests of others that were handed on and still waited for a reply: a harbor's.
+    pub relayed_abandoned: u64,
     /// Peers to which frames still waited to be written.
     pub links_unwritten: u64,
     /// Streams that handlers of this node still had, or that it relayed.
@@ -209,6 +211,8 @@ fn take_stock(inner: &Inner) {
     raise(&mut report.messages_abandoned, count(inner.home.handling()));
     raise(&mut report.streams_abandoned, count(inner.dispatch.streams.at_work()));
     raise(&mut report.calls_abandoned, count(links.iter().map(|link| link.calls_waiting()).sum()));
+    let relayed = inner.dispatch.relay.as_ref().map_or(0, Relay::requests_awaited);
+    raise(&mut report.relayed_abandoned, count(relayed));
     let unwritten = links.iter().filter(|link| !link.is_flushed());
     raise(&mut report.links_unwritten, count(unwritten.count()));
 }

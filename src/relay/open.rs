@@ -19,21 +19,29 @@ pub(super) struct Open {
 }
 
 struct Request {
+    /// Where it came from, and where it went: the pair may have taken another way since.
     came: Arc<Link>,
+    goes: Arc<Link>,
     /// Then nobody waits for its reply any more.
     until: Millis,
 }
 
 impl Open {
     /// A request goes on. More than `max` are not kept: nobody has so many at once.
-    pub(super) fn begin(&mut self, id: u64, came: &Arc<Link>, times: (Millis, Millis), max: usize) {
-        let (now, until) = times;
+    pub(super) fn begin(
+        &mut self,
+        id: u64,
+        (came, goes): (&Arc<Link>, &Arc<Link>),
+        (now, until): (Millis, Millis),
+        max: usize,
+    ) {
         if self.requests.len() >= SWEEP_MIN.max(2 * self.swept).min(max) {
             self.requests.retain(|_, request| request.until > now);
             self.swept = self.requests.len();
         }
         if self.requests.len() < max {
-            self.requests.insert(id, Request { came: Arc::clone(came), until });
+            let (came, goes) = (Arc::clone(came), Arc::clone(goes));
+            self.requests.insert(id, Request { came, goes, until });
         }
     }
 
@@ -42,13 +50,17 @@ impl Open {
         self.requests.remove(&id).map(|request| request.came)
     }
 
-    /// Those that came from a link that is lost: nobody waits for them.
-    pub(super) fn forget(&mut self, link: &Arc<Link>) {
+    /// A link is lost. Takes out those that came from it, for which nobody waits, and those that
+    /// went over it, and returns where these came from, if they may be awaited.
+    pub(super) fn lose(&mut self, link: &Arc<Link>, now: Millis) -> Vec<(u64, Arc<Link>)> {
         self.requests.retain(|_, request| !Arc::ptr_eq(&request.came, link));
+        let lost = self.requests.extract_if(|_, request| Arc::ptr_eq(&request.goes, link));
+        let awaited = lost.filter(|(_, request)| request.until > now);
+        awaited.map(|(id, request)| (id, request.came)).collect()
     }
 
-    /// Whether any may be answered yet.
-    pub(super) fn is_any(&self, now: Millis) -> bool {
-        self.requests.values().any(|request| request.until > now)
+    /// How many may be answered yet.
+    pub(super) fn awaited(&self, now: Millis) -> usize {
+        self.requests.values().filter(|request| request.until > now).count()
     }
 }
