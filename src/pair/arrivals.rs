@@ -112,4 +112,9 @@ impl Arrivals {
         self.has_told = true;
         Receipt { incarnation, up_to: self.done, handled: self.handled, lane }
     }
+
+    /// The last receipt could not be sent.
+    pub(crate) fn untell(&mut self, now: Millis) {
+        self.touch(now);
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::handshake::Lane;
-use crate::link::{Far, Home, Put};
+use crate::link::{Far, Home, Put, PutError};
 use crate::wire::Kind;
 
 /// Bytes of a receipt's body.
@@ -36,7 +36,11 @@ impl Receipts {
         let mut header = self.home.header(Kind::Receipt, far.address, 0);
         header.incarnation = far.incarnation;
         let put = Put::control(header, self.home.notice_deadline(), BODY_LEN);
-        // One that finds no room is made up for by the next.
-        far.way_back().rpc().put(put, |out| receipt.put(out)).ok();
+        let outcome = far.way_back().rpc().put(put, |out| receipt.put(out));
+        if outcome == Err(PutError::Overflow) {
+            // There is room again in a while, or no connection, of which the source hears.
+            far.arrivals(lane).untell(self.home.clock.now());
+            self.home.untold.notify_one();
+        }
     }
 }

@@ -2,17 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use seaway::discovery::Member;
 use seaway::{CallError, Doubt, Reason};
 
 use crate::groups::{Groups, config};
+use crate::raw::{Frame, Peer, bits, hash, kind};
 use crate::support::events::Gate;
 use crate::support::messages::number;
 use crate::support::process::NEVER;
-use crate::support::{ECHO, Text, addr, soon, text, timed};
+use crate::support::recorder::Recorder;
+use crate::support::{Cluster, ECHO, Number, Text, addr, soon, text, timed, until};
 use crate::world::{FROM, TO, World};
 
 const KIB: usize = 1 << 10;
 const BESIDE: &str = "2.1.2";
+const RECEIPT_WANTED: u8 = 2;
 
 fn large() -> Text {
     text(&"x".repeat(64 * KIB))
@@ -118,4 +122,68 @@ async fn p13_calls_to_a_node_beyond_that_dies_fail_and_not_at_their_deadline() {
             matches!(outcome, Err(CallError::MaybeDone { cause: Doubt::ConnectionLost, .. }));
         assert!(is_lost, "{outcome:?}");
     }
+}
+
+/// A body of this many letters.
+fn letters(count: usize) -> Vec<u8> {
+    let length = [count & 0x7f | 0x80, count >> 7 & 0x7f | 0x80, count >> 14];
+    [&[0x0a], &length.map(|part| u8::try_from(part).unwrap())[..], &vec![b'x'; count]].concat()
+}
+
+#[tokio::test]
+async fn a_receipt_that_finds_no_room_is_sent_when_there_is_some() {
+    const NEAR: &str = "2.255.1";
+    let cluster = Cluster::empty();
+    cluster.discovery.put(Member::new(addr(NEAR), "127.0.0.1:1")).unwrap();
+    let small = config(|config| {
+        config.outbox_bytes_max = config.frame_bytes_max;
+        (config.calls_max, config.outbox_reserve_bytes) = (1, 44);
+        (config.request_bytes_max, config.message_timeout) = (1 << 30, Duration::from_secs(60));
+        config.heartbeat = Duration::from_secs(60);
+    });
+    let (gate, begun) = (Gate::closed(), Recorder::new());
+    let (pass, inbox) = (gate.clone(), begun.clone());
+    let receiver = cluster.builder(TO).config(small).on_message(move |_, message: Number| {
+        let gate = pass.clone();
+        inbox.add(message.number);
+        async move {
+            if message.number > 1 {
+                gate.pass().await;
+            }
+        }
+    });
+    let receiver = receiver.on_call(ECHO, |_, request| async move { Ok(request) });
+    let receiver = receiver.start().await.unwrap();
+    // A harbor that reads nothing until all is full, to the last byte.
+    let peer = Peer { heartbeat_ms: 60_000, ..Peer::new(NEAR) };
+    let (mut rpc, mut messages) = soon("both", peer.dial_both(receiver.local_addr(), TO)).await;
+    let between = |frame: Frame| Frame { from: bits(FROM), ..frame };
+    for id in 1..=300 {
+        let request = rpc.request(id, ECHO.name(), &letters(60 * KIB));
+        rpc.send(&between(request)).await;
+    }
+    for id in 1_001..=3_000 {
+        let unknown = between(rpc.request(id, "test.Echo/Unknown", b""));
+        rpc.send(&unknown).await;
+    }
+    until("the refusals", || receiver.stats().requests_refused == 2_000).await;
+    for seq in 1..=2 {
+        let message = messages.frame(kind::MESSAGE, hash("test.Number"), &[8, seq]);
+        let flags = RECEIPT_WANTED;
+        let message = between(Frame { seq: u32::from(seq), flags, ..message });
+        messages.send(&message).await;
+    }
+    // The first is dealt with, and nothing more will be said of the second.
+    begun.until_len(2).await;
+    let receipt = async {
+        loop {
+            let frame = rpc.next().await.unwrap();
+            // The incarnation, and up to which number.
+            if frame.kind == kind::RECEIPT && frame.body[8..12] == 1_u32.to_be_bytes() {
+                return;
+            }
+        }
+    };
+    soon("the receipt", receipt).await;
+    gate.open();
 }
