@@ -258,7 +258,9 @@ impl Answer {
             Ok(message) => {
                 let len = 1 + message.encoded_len();
                 if len > self.session.frame_bytes_max {
-                    return self.give_failure(too_large(len, self.session.frame_bytes_max)).await;
+                    let text = too_large(len, self.session.frame_bytes_max);
+                    let status = Status::new(Code::ResourceExhausted, text);
+                    return self.give_failure(failure(&status)).await;
                 }
                 let encode = |out: &mut Vec<u8>| {
                     out.push(ReplyBody::OK);
@@ -303,6 +305,11 @@ impl Answer {
         }
         match outcome {
             Ok(_) => {}
+            Err(PutError::TooLarge) => {
+                // The way of a source beyond harbors may be another than that of its first frame.
+                let limit = lane.session().map_or(0, |session| session.frame_bytes_max);
+                self.fail(Code::ResourceExhausted, &too_large(len, limit));
+            }
             Err(PutError::Longer) => self.fail(Code::Internal, &format!("the reply: {LONGER}")),
             Err(_) => self.session.link.home.counters.replies_dropped.add(1),
         }
@@ -482,7 +489,6 @@ fn failure(status: &Status) -> Failure {
     }
 }
 
-fn too_large(len: usize, limit: usize) -> Failure {
-    let text = format!("the reply has {len} bytes; a frame takes {limit}");
-    failure(&Status::new(Code::ResourceExhausted, text))
+fn too_large(len: usize, limit: usize) -> String {
+    format!("the reply has {len} bytes; a frame takes {limit}")
 }

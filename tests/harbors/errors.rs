@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use seaway::{CallError, Message, Node, Reason, Undeliverable};
+use seaway::{CallError, Code, Message, Node, Reason, Undeliverable};
 
 use crate::groups::{Groups, config};
 use crate::support::events::{Gate, events};
 use crate::support::messages::number;
-use crate::support::{ECHO, Text, addr, not_sent, soon, text, until};
+use crate::support::{Cluster, ECHO, Text, addr, not_sent, soon, text, until};
 use crate::world::{FROM, TO};
 
 /// A message comes back from there, for this reason.
@@ -39,7 +39,7 @@ async fn both_come_back(groups: &Groups, to: &str, reason: Reason, hop: &str) {
 
 #[tokio::test]
 async fn without_a_harbor_in_the_own_group_nothing_is_accepted_for_another() {
-    let cluster = crate::support::Cluster::empty();
+    let cluster = Cluster::empty();
     let sender = cluster.node(FROM).await;
     let _harbor = cluster.node("2.255.1").await;
     let _target = cluster.echo(TO).await;
@@ -184,4 +184,33 @@ async fn p04_a_reply_that_is_too_large_for_a_later_link_is_an_error_at_once() {
     let outcome = soon("the error", call).await;
     let Err(CallError::MaybeDone { detail, .. }) = outcome else { panic!("{outcome:?}") };
     assert!(detail.contains("too large for the way from 2.255.1 to 1.255.1"), "{detail}");
+}
+
+#[tokio::test]
+async fn p04_a_reply_too_large_for_the_harbor_that_brought_its_request_is_an_error_at_once() {
+    let cluster = Cluster::empty();
+    let _far = cluster.node("1.255.1").await;
+    let large_harbor = cluster.node("2.255.1").await;
+    let target = cluster.builder(TO).on_call(ECHO, |_, _| async { Ok(large(100 << 10)) });
+    let _target = target.start().await.unwrap();
+    let caller = cluster.node(FROM).await;
+    let call = || caller.call(addr(TO), ECHO, text("hi")).within(Duration::from_secs(60));
+    assert_eq!(soon("the reply", call()).await, Ok(large(100 << 10)));
+    // Another one takes its place, whose frames are smaller.
+    assert!(soon("the end", large_harbor.shutdown(Duration::from_secs(5))).await.is_clean());
+    let limit = config(|config| config.frame_bytes_max = 64 << 10);
+    let _harbor = cluster.builder("2.255.2").config(limit).start().await.unwrap();
+    cluster.discovery.remove(addr("2.255.1"));
+    let failed = async {
+        loop {
+            match call().await {
+                Err(CallError::Status(status)) => return status,
+                // Until all know who is there.
+                outcome => assert!(not_sent(outcome).0 != Reason::Full),
+            }
+        }
+    };
+    let status = soon("the error", failed).await;
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.text().contains("65536"), "{status}");
 }
