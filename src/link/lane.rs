@@ -310,12 +310,14 @@ impl Lane {
         expired
     }
 
-    /// Takes out all messages and requests that wait; with `closed`, none are let in any more.
+    /// Takes out all messages and requests that wait, and without a session all that answers; with
+    /// `closed`, none are let in any more.
     pub(super) fn drain(&self, closed: Option<Reason>) -> Vec<Unsent> {
         let mut drained = Vec::new();
         let mut queue = self.queue.lock();
         queue.closed = queue.closed.or(closed);
-        queue.outbox.drain(&mut drained);
+        let is_up = queue.session.is_some();
+        queue.outbox.drain(is_up, &mut drained);
         queue.count_passing();
         // Those who wait must hear of it, whatever is still in the queue.
         queue.is_congested = false;
@@ -445,9 +447,10 @@ impl Queue {
     }
 
     fn check(&mut self, put: &Put) -> Result<(), PutError> {
-        // Replies and signs of life go on until the session ends.
+        // Answers and signs of life go on until the session ends.
         if let Some(reason) = self.closed
             && put.header.is_lasting()
+            && !(put.header.is_answer() && self.session.is_some())
         {
             return Err(PutError::Closed(reason));
         }

@@ -278,14 +278,14 @@ impl Outbox {
         }
     }
 
-    /// Takes back all waiting messages and requests.
-    pub(crate) fn drain(&mut self, drained: &mut Vec<Unsent>) {
+    /// Takes back all waiting messages and requests; and what answers, unless a session is up.
+    pub(crate) fn drain(&mut self, is_up: bool, drained: &mut Vec<Unsent>) {
         self.retain(|buffer, at, header| {
-            let is_lasting = header.is_lasting();
-            if is_lasting {
+            let is_taken = header.is_lasting() && !(is_up && header.is_answer());
+            if is_taken {
                 drained.push(unsent(buffer, at, header));
             }
-            !is_lasting
+            !is_taken
         });
     }
 

@@ -6,7 +6,7 @@ use seaway::{CallError, Node, Report};
 use tokio::task::JoinHandle;
 
 use crate::support::events::{Gate, Heard, events};
-use crate::support::{Cluster, ECHO, Text, addr, soon, text};
+use crate::support::{Cluster, ECHO, Text, addr, soon, text, until};
 use crate::world::{FROM, TO};
 
 type Calling = JoinHandle<Result<Text, CallError>>;
@@ -97,4 +97,33 @@ async fn p13_calls_fail_when_the_callee_dies_also_those_over_a_harbor_that_leave
     }
     let report = soon("the end", scene.leaving).await.unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[tokio::test]
+async fn p16_a_call_in_flight_over_a_harbor_that_is_removed_is_answered() {
+    for harbor in ["1.255.1", "2.255.1"] {
+        let (cluster, gate, (said, mut called)) = (Cluster::empty(), Gate::closed(), events());
+        let near = cluster.node("1.255.1").await;
+        let far = cluster.node("2.255.1").await;
+        let pass = gate.clone();
+        let callee = cluster.builder(TO).on_call(ECHO, move |_, request| {
+            let (gate, said) = (pass.clone(), said.clone());
+            async move {
+                said.say(());
+                gate.pass().await;
+                Ok(request)
+            }
+        });
+        let callee = callee.start().await.unwrap();
+        let caller = cluster.node(FROM).await;
+        let calling = call(&caller, "hi");
+        called.any().await;
+        cluster.discovery.remove(addr(harbor));
+        let is_unknown =
+            |node: &Node| node.all_members().iter().all(|member| member.address != addr(harbor));
+        let nodes = [&near, &far, &callee, &caller];
+        until("all to know", || nodes.iter().all(|node| is_unknown(node))).await;
+        gate.open();
+        assert_eq!(soon("the reply", calling).await.unwrap(), Ok(text("hi")), "{harbor}");
+    }
 }

@@ -208,9 +208,22 @@ fn p03_draining_gives_messages_and_requests_back_and_leaves_the_rest() {
     put_data(&mut outbox, Kind::Reply, 2, Millis::NEVER);
     put_data(&mut outbox, Kind::Request, 3, Millis::NEVER);
     let mut drained = Vec::new();
-    outbox.drain(&mut drained);
+    outbox.drain(false, &mut drained);
     assert_eq!(ids(&drained), [1, 3]);
     assert_eq!(flush(&mut outbox, Millis(0)), [(2, NO_DEADLINE)]);
+}
+
+#[test]
+fn draining_gives_answers_that_outlive_sessions_back_only_without_one() {
+    let mut outbox = Outbox::new(BOUNDS);
+    let to = LogicalAddr::new(2, 1, 1);
+    let reply = Header { to, ..header(Kind::Reply, 1) };
+    put(&mut outbox, Class::Data, reply, Millis::NEVER, 8).unwrap();
+    for (is_up, given_back) in [(true, &[][..]), (false, &[1])] {
+        let mut drained = Vec::new();
+        outbox.drain(is_up, &mut drained);
+        assert_eq!(ids(&drained), given_back);
+    }
 }
 
 #[test]
@@ -318,7 +331,7 @@ fn p08_a_harbor_keeps_so_much_of_one_pair_and_no_more() {
     // The session ends with it: what was cut is gone, the rest waits again.
     outbox.end_session(&mut batch);
     assert_eq!(outbox.passing(), 750);
-    outbox.drain(&mut Vec::new());
+    outbox.drain(false, &mut Vec::new());
     assert_eq!(outbox.passing(), 0);
     put(&mut outbox, relayed(1, Kind::Message)).unwrap();
 }

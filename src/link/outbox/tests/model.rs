@@ -230,7 +230,7 @@ impl Model {
 
     fn drain(&mut self) {
         let mut drained = Vec::new();
-        self.outbox.drain(&mut drained);
+        self.outbox.drain(false, &mut drained);
         let expected = self.remove(Fate::Drained, true);
         self.check_unsent(&drained, &expected);
     }
