@@ -84,7 +84,8 @@ pub struct Config {
     /// The longest pause between two attempts to connect; 500 ms, at least `backoff_min`.
     pub backoff_max: Duration,
     /// How long a node that stops by itself, because discovery no longer has it, lets its handlers
-    /// finish; 30 s. A peer that discovery no longer has gets as long to say its last words.
+    /// finish; 30 s. A peer that discovery no longer has gets as long to say its last words, and a
+    /// node beyond harbors to say what became of messages that may be lost.
     pub stop_timeout: Duration,
     /// Connections that have not yet proved who they are; 256, at least 1. When one more comes, the
     /// oldest is closed. At most 64 more, which were refused, are open for up to 500 ms to hear why.

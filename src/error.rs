@@ -366,7 +366,8 @@ pub enum Undeliverable {
         /// How many at most.
         at_most: u64,
         /// How many in truth: known when both ends have met again. A notice with this follows one
-        /// without, and takes its place; one that follows none is about bounces that were lost.
+        /// without, and takes its place; one that follows none is about bounces that were lost. It
+        /// never comes if the other end restarts, or is not heard of again.
         exactly: Option<u64>,
     },
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::addr::LogicalAddr;
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::handshake::Lane as LaneId;
 use crate::link::{Home, Line, Link, Put, PutError};
 use crate::loss::Loss;
@@ -24,7 +24,8 @@ use crate::wire::{FLAG_RECEIPT_WANTED, HEADER_LEN, Kind, Reason, Receipt};
 pub(crate) use receipts::Receipts;
 
 /// A pair over which nothing went for so long may be forgotten, if all is known of it. It begins
-/// with number 1 again then, so the destination must have been ready for that for long.
+/// with number 1 again then, so the destination must have been ready for that for long. So long a
+/// member is asked that does not answer, too.
 const FORGET_MS: u64 = 2 * crate::pair::STALE_MS;
 /// A pair over which nothing went for so long may take a better path.
 const IDLE_MS: u64 = 1_000;
@@ -236,14 +237,27 @@ impl Pairs {
         let now = self.home.clock.now();
         let mut losses = Vec::new();
         for pair in self.all() {
-            let (loss, ask) = pair.state.lock().window.on_timer(now);
-            losses.extend(loss.map(|loss| (pair.to, loss)));
+            let patience = self.patience_ms(pair.to);
+            let mut state = pair.state.lock();
+            let given_up = state.window.give_up(now, patience);
+            let (loss, ask) = state.window.on_timer(now);
+            drop(state);
+            losses.extend(given_up.into_iter().chain(loss).map(|loss| (pair.to, loss)));
             if let Some(ask) = ask {
                 self.ask(&pair, ask);
             }
             pair.line.wake();
         }
         losses
+    }
+
+    /// How long a destination that says nothing is asked.
+    fn patience_ms(&self, to: LogicalAddr) -> u64 {
+        match self.router.member(to) {
+            Some(_) => FORGET_MS,
+            // A peer that discovery does not have gets no longer.
+            None => millis(self.home.config.stop_timeout),
+        }
     }
 
     fn ask(&self, pair: &Pair, ask: Ask) {

@@ -71,6 +71,8 @@ struct Broken {
     /// When the destination was asked last, and how often.
     asked: Option<Millis>,
     times: u32,
+    /// When it was asked first of all that it has not answered.
+    silent: Option<Millis>,
 }
 
 /// A question to the destination: how far is it?
@@ -139,6 +141,9 @@ impl Window {
             return None;
         }
         self.told = Some(Told { incarnation, up_to, handled });
+        if let Some(broken) = &mut self.broken {
+            broken.silent = None;
+        }
         self.release(up_to);
         if is_after(up_to, self.closed) && up_to.wrapping_sub(self.closed) > u32::MAX / 4 {
             // Too long ago to compare with, and for any bounce.
@@ -192,10 +197,10 @@ impl Window {
 
     /// Frames up to this number may be lost.
     fn doubt(&mut self, seq: u32) -> &mut Broken {
-        let new = Broken { seq, at_most: 0, is_exact: true, asked: None, times: 0 };
+        let new = Broken { seq, at_most: 0, is_exact: true, asked: None, times: 0, silent: None };
         let broken = self.broken.get_or_insert(new);
-        let seq = if is_after(seq, broken.seq) { seq } else { broken.seq };
-        *broken = Broken { seq, at_most: broken.at_most, is_exact: broken.is_exact, ..new };
+        broken.seq = if is_after(seq, broken.seq) { seq } else { broken.seq };
+        (broken.asked, broken.times) = (None, 0);
         broken
     }
 
@@ -236,10 +241,26 @@ impl Window {
             return None;
         }
         broken.asked = Some(now);
+        broken.silent.get_or_insert(now);
         broken.times += 1;
         // At first they may still be on a way that is not broken.
         let close = if broken.times > 1 { broken.seq } else { 0 };
         Some(Ask { close })
+    }
+
+    /// When the destination has been asked in vain for so long: what may be lost stays a bound, and
+    /// nobody is asked any more.
+    pub(crate) fn give_up(&mut self, now: Millis, patience_ms: u64) -> Option<Loss> {
+        let silent = self.broken?.silent?;
+        if now.since(silent) < patience_ms {
+            return None;
+        }
+        self.doubt(self.last);
+        let loss = self.bound();
+        self.on_way.clear();
+        (self.bytes, self.open, self.open_since) = (0, 0, None);
+        (self.closed, self.broken) = (self.last, None);
+        loss
     }
 
     /// All up to a number that the destination has told of is no longer on its way.

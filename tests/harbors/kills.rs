@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use seaway::{CallError, Doubt};
 
-use crate::support::messages::losses;
+use crate::groups::config;
+use crate::support::messages::{losses, notice, number};
 use crate::support::process::NEVER;
-use crate::support::{addr, soon, text, until};
+use crate::support::recorder::Recorder;
+use crate::support::{addr, soon, text, timed, until};
 use crate::world::{Ends, FROM, TO, World, answered};
 
 /// What promises call three times the bound: the machine that tests may be starved.
@@ -166,4 +168,31 @@ async fn p04_p13_calls_in_flight_through_a_killed_harbor_fail_at_once() {
             "{outcome:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p03_p16_what_a_node_beyond_that_is_removed_had_stays_a_bound_and_holds_up_no_stop() {
+    let mut world = World::new(&["1.255.1", "2.255.1", TO]).await;
+    let (notices, patience) = (Recorder::new(), Duration::from_millis(300));
+    let impatient = config(|config| config.stop_timeout = patience);
+    let sender = notice(world.builder(FROM).config(impatient), &notices);
+    world.start().await;
+    let sender = sender.start().await.unwrap();
+    soon("room", sender.send(addr(TO), &number(0))).await.unwrap();
+    world.harbors[TO].until_handled(1).await;
+    world.harbors[TO].freeze().await;
+    for n in 1..=10 {
+        soon("room", sender.send(addr(TO), &number(n))).await.unwrap();
+    }
+    world.kill(TO).await;
+    notices.until_len(1).await;
+    world.cluster.discovery.remove(addr(TO));
+    let stopping = sender.shutdown(Duration::from_secs(20));
+    let (report, took) = timed("the end", stopping).await;
+    assert!(report.is_clean(), "{report:?}");
+    at_most(took, patience + Duration::from_secs(1));
+    let (stats, told) = (sender.stats(), losses(&notices.all()));
+    // The receipt of the first may be lost as well.
+    assert!((10..=11).contains(&(stats.bounced + stats.lost)), "{stats:?}");
+    assert!(told.iter().all(|(_, exactly)| exactly.is_none()), "nobody can know: {told:?}");
 }

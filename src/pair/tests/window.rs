@@ -164,6 +164,35 @@ fn the_destination_is_asked_until_it_tells_and_closed_from_the_second_time_on() 
 }
 
 #[test]
+fn p03_what_nobody_tells_of_stays_a_bound() {
+    const PATIENCE: u64 = 60_000;
+    let mut window = window(3);
+    assert_eq!(window.give_up(Millis::NEVER, PATIENCE), None, "nothing is broken");
+    assert_eq!(window.on_break(), at_most(3, 0));
+    assert_eq!(window.give_up(Millis::NEVER, PATIENCE), None, "nobody was asked");
+    window.on_timer(Millis(0));
+    assert_eq!(window.on_receipt(receipt(1, 2, 2), Millis(1_000)), None);
+    // From then on it says nothing, whatever else breaks.
+    window.on_timer(Millis(2_000));
+    (0..2).for_each(|_| window.send(1, Millis::NEVER));
+    assert_eq!(window.on_break(), at_most(4, 3));
+    window.on_timer(Millis(3_000));
+    window.send(1, Millis::NEVER);
+    assert_eq!(window.give_up(Millis(2_000 + PATIENCE - 1), PATIENCE), None);
+    assert!(!window.is_settled());
+    assert_eq!(window.give_up(Millis(2_000 + PATIENCE), PATIENCE), at_most(5, 4));
+    assert!(window.is_settled() && window.has_room(1_000, 1_000));
+    assert!(!window.on_bounce(7), "it counts as lost");
+    assert_eq!(window.on_timer(Millis::NEVER), (None, None));
+    // It is back, with some of them.
+    assert_eq!(window.on_receipt(receipt(1, 7, 4), Millis(0)), None);
+    assert_eq!(window.on_timer(Millis(OPEN_MS)), (None, None));
+    window.send(1, UNTIL);
+    assert_eq!(window.on_break(), at_most(1, 0));
+    assert_eq!(window.on_receipt(receipt(1, 8, 4), Millis(0)), exactly(1, 1));
+}
+
+#[test]
 fn p09_a_frame_of_which_nothing_comes_holds_its_room_until_its_time_is_over() {
     let mut window = window(0);
     window.send(60, UNTIL);
@@ -204,6 +233,7 @@ enum Op {
     Bounce { seq: u32 },
     Break,
     Timer { ms: u64 },
+    GiveUp { patience_ms: u64 },
 }
 
 fn number() -> impl Strategy<Value = u32> {
@@ -218,6 +248,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => number().prop_map(|seq| Op::Bounce { seq }),
         1 => Just(Op::Break),
         1 => (0..9_000_u64).prop_map(|ms| Op::Timer { ms }),
+        1 => (0..9_000_u64).prop_map(|patience_ms| Op::GiveUp { patience_ms }),
     ]
 }
 
@@ -245,6 +276,7 @@ proptest! {
                     now = now.after(ms);
                     count(window.on_timer(now).0);
                 }
+                Op::GiveUp { patience_ms } => count(window.give_up(now, patience_ms)),
             }
         }
         count(window.on_timer(now.after(UNTIL.0 + GRACE_MS)).0);
