@@ -100,8 +100,8 @@ impl Windows {
     /// Calls are counted and timed where they return, messages where they are handled.
     fn cell(&self, peer: &Entry, row: &Workload, repeat: usize) -> Result<Cell> {
         let counted = match row.kind {
-            Kind::Call => &self.client,
-            Kind::OneWay => &self.server,
+            Kind::Call | Kind::Stream => &self.client,
+            Kind::OneWay | Kind::Bulk => &self.server,
         };
         let count = counted.count();
         ensure!(count > 0, "nothing was done within the window");

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::control::{Answer, Clock, Command, Latency, Snapshot, answer, obey, runtime};
-use crate::peers::{Client, Peer};
+use crate::peers::{Client, Duplex, Peer};
 use crate::workload::{Kind, Workload};
 
 /// A call that takes longer than this once the window has ended is lost.
@@ -50,7 +51,16 @@ pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
             let (client, shared) = (client.clone(), shared.clone());
             runtime.spawn(async move {
                 match workload.kind {
-                    Kind::Call => call_loop(&*client, &shared, index, &workload).await,
+                    Kind::Call => {
+                        let call = Calling { client: &*client, reply: Default::default() };
+                        echo_loop(call, &shared, index, &workload).await
+                    }
+                    Kind::Stream => {
+                        let back = vec![0; workload.payload_bytes];
+                        let stream = Streaming { stream: client.stream().await?, back };
+                        echo_loop(stream, &shared, index, &workload).await
+                    }
+                    Kind::Bulk => bulk_loop(&*client, &shared, index, &workload).await,
                     Kind::OneWay => send_loop(&*client, &shared, index, &workload).await,
                 }
             })
@@ -75,15 +85,45 @@ pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whatever gives back a payload.
+trait Echo: Send {
+    /// Whether what came back is the payload.
+    fn echo(&mut self, payload: &Bytes) -> impl Future<Output = Result<bool>> + Send;
+}
+
+struct Calling<'c, C: Client> {
+    client: &'c C,
+    reply: C::Reply,
+}
+
+impl<C: Client> Echo for Calling<'_, C> {
+    async fn echo(&mut self, payload: &Bytes) -> Result<bool> {
+        self.client.call(payload, &mut self.reply).await?;
+        Ok(self.reply.as_ref() == payload)
+    }
+}
+
+struct Streaming {
+    stream: Box<dyn Duplex>,
+    back: Vec<u8>,
+}
+
+impl Echo for Streaming {
+    async fn echo(&mut self, payload: &Bytes) -> Result<bool> {
+        self.stream.write_all(payload).await?;
+        self.stream.read_exact(&mut self.back).await?;
+        Ok(self.back == *payload)
+    }
+}
+
 /// One caller: calls, and checks that its own payload comes back.
-async fn call_loop<C: Client>(
-    client: &C,
+async fn echo_loop(
+    mut echo: impl Echo,
     shared: &Shared,
     index: usize,
     workload: &Workload,
 ) -> Result<Samples> {
     let payload = payload(index, workload);
-    let mut reply = C::Reply::default();
     let mut samples = Samples::with_capacity(1 << 14);
     // Tasks begin at different places, so that not all of them sample in the same batch.
     let mut until_sample = index as u64 % workload.sample_every();
@@ -93,7 +133,7 @@ async fn call_loop<C: Client>(
             break;
         }
         let started = (until_sample == 0).then(Instant::now);
-        client.call(&payload, &mut reply).await?;
+        let is_echo = echo.echo(&payload).await?;
         if let Some(started) = started {
             until_sample = workload.sample_every();
             if phase == MEASURING {
@@ -101,7 +141,7 @@ async fn call_loop<C: Client>(
             }
         }
         until_sample -= 1;
-        ensure!(reply.as_ref() == payload, "a reply is not the echo of its request");
+        ensure!(is_echo, "a reply is not the echo of its request");
         shared.done[index].0.store(done, Ordering::Relaxed);
     }
     Ok(samples)
@@ -122,6 +162,28 @@ async fn send_loop<C: Client>(
         client.send(&payload).await?;
         shared.done[index].0.store(done, Ordering::Relaxed);
     }
+    Ok(Samples::new())
+}
+
+/// Writes payload after payload to one stream.
+async fn bulk_loop<C: Client>(
+    client: &C,
+    shared: &Shared,
+    index: usize,
+    workload: &Workload,
+) -> Result<Samples> {
+    let payload = payload(index, workload);
+    let mut stream = client.stream().await?;
+    for done in 1.. {
+        if shared.phase.load(Ordering::Relaxed) == ENDING {
+            break;
+        }
+        stream.write_all(&payload).await?;
+        shared.done[index].0.store(done, Ordering::Relaxed);
+    }
+    stream.shutdown().await?;
+    // Until the other end has read all of it.
+    stream.read_to_end(&mut Vec::new()).await.ok();
     Ok(Samples::new())
 }
 

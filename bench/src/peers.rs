@@ -5,6 +5,7 @@
 mod floor;
 mod seaway;
 mod tarpc;
+mod yamux;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 use crate::{client, server};
 
 /// All peers, in the order of the report. The first one is what the ratios are of.
 pub const ALL: &[Entry] = &[
     Entry::of::<floor::Batched>(),
     Entry::of::<floor::Naive>(),
+    Entry::of::<yamux::Yamux>(),
     Entry::of::<seaway::Seaway>(),
     Entry::of::<tarpc::Tarpc>(),
 ];
@@ -37,7 +40,7 @@ pub trait Peer: 'static {
 
     /// Tells whether the peer has what a row measures. The others are left out of that row.
     fn can(workload: &Workload) -> bool {
-        workload.relays == 0
+        workload.relays == 0 && workload.is_framed()
     }
 
     /// Starts an echo server on a free loopback port, in the server's process.
@@ -81,6 +84,37 @@ pub trait Client: Send + Sync + 'static {
     fn send(&self, _payload: &Bytes) -> impl Future<Output = Result<()>> + Send {
         async { bail!("this peer has no one-way messages") }
     }
+
+    /// Opens a stream, which [`serve_stream`] serves at the other end.
+    fn stream(&self) -> impl Future<Output = Result<Box<dyn Duplex>>> + Send {
+        async { bail!("this peer has no streams") }
+    }
+}
+
+/// A stream of bytes, both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Echoes what comes on a stream, payload by payload, or for bulk counts and drops it.
+pub async fn serve_stream(mut stream: impl Duplex, hits: Hits, workload: Workload) {
+    let mut payload = vec![0; workload.payload_bytes];
+    loop {
+        let served = match workload.kind {
+            Kind::Bulk => stream.read_exact(&mut payload).await.map(drop),
+            _ => echo(&mut stream, &mut payload).await,
+        };
+        if served.is_err() {
+            // The client is done.
+            return;
+        }
+        hits.hit();
+    }
+}
+
+async fn echo(stream: &mut impl Duplex, payload: &mut [u8]) -> std::io::Result<()> {
+    stream.read_exact(payload).await?;
+    stream.write_all(payload).await
 }
 
 /// Counts what the server's handlers have finished.

@@ -22,9 +22,11 @@ pub fn markdown(cells: &[Cell], options: &Options) -> String {
         out += &format!("\n### {}, {}\n\n", row.name, row.unit());
         out += &line(&HEAD.map(String::from));
         out += &line(&HEAD.map(|_| "---".to_string()));
+        // The floor, and for streams the first peer that has them.
+        let base = ALL.iter().find(|peer| (peer.can)(row)).map_or("", |peer| peer.name);
         for peer in &options.peers {
             let of = |name| cells.iter().filter(|c| c.row == row.name && c.peer == name).collect();
-            let (own, floor): (Vec<_>, Vec<_>) = (of(peer.name), of(ALL[0].name));
+            let (own, floor): (Vec<_>, Vec<_>) = (of(peer.name), of(base));
             if !own.is_empty() {
                 out += &line(&columns(peer.name, &own, &floor));
             }

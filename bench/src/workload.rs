@@ -7,6 +7,10 @@ pub enum Kind {
     Call,
     /// Sends messages that are not answered, as fast as the peer's backpressure lets it.
     OneWay,
+    /// Has a stream of its own, writes its payload to it and waits for the echo.
+    Stream,
+    /// Writes to a stream of its own, as fast as the other end reads.
+    Bulk,
 }
 
 /// One row: the same work for every peer.
@@ -37,9 +41,28 @@ pub const ROWS: &[Workload] = &[
         payload_bytes: 64,
         relays: 2,
     },
+    Workload {
+        name: "bulk stream",
+        kind: Kind::Bulk,
+        tasks: 1,
+        payload_bytes: 64 << 10,
+        relays: 0,
+    },
+    Workload {
+        name: "100 streams 64 B",
+        kind: Kind::Stream,
+        tasks: 100,
+        payload_bytes: 64,
+        relays: 0,
+    },
 ];
 
 impl Workload {
+    /// Whether it is about calls or messages, and not about streams.
+    pub const fn is_framed(&self) -> bool {
+        matches!(self.kind, Kind::Call | Kind::OneWay)
+    }
+
     /// Finds a row by its full name.
     pub fn named(name: &str) -> Option<Self> {
         ROWS.iter().copied().find(|row| row.name == name)
@@ -55,6 +78,8 @@ impl Workload {
     pub const fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Call => "calls/s",
+            Kind::Stream => "round trips/s",
+            Kind::Bulk => "64 KiB/s",
             Kind::OneWay => "messages/s",
         }
     }

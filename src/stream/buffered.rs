@@ -9,14 +9,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::clock::Millis;
 use crate::link::{Carried, Session};
 
-/// The most that waits to be written, and the room for a read.
-const BUFFER_BYTES: usize = 64 << 10;
+/// The most that waits to be written.
+const OUTPUT_BYTES: usize = 64 << 10;
+/// The room for a read of headers and small bodies; larger ones are read into their place.
+const INPUT_BYTES: usize = 8 << 10;
 
 /// See the module.
 pub(super) struct Buffered {
@@ -52,24 +54,18 @@ impl Buffered {
 
     /// Reads what is there into the buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(BUFFER_BYTES);
-        match poll_read_buf(Pin::new(&mut self.reader), cx, &mut self.input) {
-            Poll::Pending => {
-                // An idle connection holds no buffer.
-                self.input = BytesMut::new();
-                Poll::Pending
-            }
-            Poll::Ready(Ok(read)) => {
-                let now = self.session.link.home.clock.now();
-                if read > 0 && !self.session.on_heard(now) {
-                    return Poll::Ready(Err(io::Error::other(
-                        "this node stood still for longer than its peers wait",
-                    )));
-                }
-                Poll::Ready(Ok(read))
-            }
-            failed => failed,
+        self.input.reserve(INPUT_BYTES);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.reader), cx, &mut self.input))?;
+        Poll::Ready(self.on_read(read))
+    }
+
+    fn on_read(&self, read: usize) -> io::Result<usize> {
+        let now = self.session.link.home.clock.now();
+        if read > 0 && !self.session.on_heard(now) {
+            let text = "this node stood still for longer than its peers wait";
+            return Err(io::Error::other(text));
         }
+        Ok(read)
     }
 }
 
@@ -80,6 +76,11 @@ impl futures_io::AsyncRead for Buffered {
         room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.input.is_empty() && room.len() >= INPUT_BYTES {
+            let mut room = ReadBuf::new(room);
+            ready!(Pin::new(&mut this.reader).poll_read(cx, &mut room))?;
+            return Poll::Ready(this.on_read(room.filled().len()));
+        }
         if this.input.is_empty() && ready!(this.poll_fill(cx))? == 0 {
             return Poll::Ready(Ok(0));
         }
@@ -113,7 +114,7 @@ impl Output {
     /// being copied.
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.bytes.len() + bytes.len() <= BUFFER_BYTES {
+            if self.bytes.len() + bytes.len() <= OUTPUT_BYTES {
                 self.bytes.extend_from_slice(bytes);
                 return Poll::Ready(Ok(bytes.len()));
             }
@@ -135,9 +136,14 @@ impl Output {
             let written = ready!(self.on_written(polled))?;
             self.bytes.advance(written);
         }
-        // An idle connection holds no buffer.
-        self.bytes = BytesMut::new();
         Poll::Ready(Ok(()))
+    }
+
+    /// Holds no more than is needed, for a connection that is idle.
+    pub(super) fn shrink(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
     }
 
     fn on_written(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -49,8 +49,8 @@ impl Peer for Batched {
     type Server = JoinHandle<()>;
     type Client = Connection;
 
-    fn can(_: &Workload) -> bool {
-        true
+    fn can(workload: &Workload) -> bool {
+        workload.is_framed()
     }
 
     async fn serve(hits: Hits, _: Workload) -> Result<(Self::Server, String)> {

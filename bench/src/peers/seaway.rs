@@ -9,7 +9,7 @@ use bytes::Bytes;
 use seaway::discovery::{InProcess, Member};
 use seaway::{Builder, LogicalAddr, MessageId, Method, Node};
 
-use super::{Client, Hits, Peer};
+use super::{Client, Duplex, Hits, Peer, serve_stream};
 use crate::workload::Workload;
 
 const ECHO: Method<Payload, Payload> = Method::new("bench.Echo/Echo");
@@ -39,7 +39,7 @@ impl Peer for Seaway {
     async fn serve(hits: Hits, workload: Workload) -> Result<(Self::Server, String)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let addr = listener.local_addr()?.to_string();
-        let message_hits = hits.clone();
+        let (message_hits, stream_hits) = (hits.clone(), hits.clone());
         let node = builder(server(workload), &addr, "")?
             .listener(listener)
             .on_call(ECHO, move |_, payload| {
@@ -52,6 +52,9 @@ impl Peer for Seaway {
             .on_bytes(DROP, move |_, _| {
                 message_hits.hit();
                 std::future::ready(())
+            })
+            .on_stream("bench", move |_, stream| {
+                serve_stream(stream, stream_hits.clone(), workload)
             })
             .start()
             .await?;
@@ -125,5 +128,9 @@ impl Client for NodeClient {
 
     async fn send(&self, payload: &Bytes) -> Result<()> {
         Ok(self.node.send_bytes(self.server, DROP, payload).await?)
+    }
+
+    async fn stream(&self) -> Result<Box<dyn Duplex>> {
+        Ok(Box::new(self.node.open_stream(self.server, "bench").await?))
     }
 }

@@ -398,6 +398,9 @@ impl Driver {
             }
             Poll::Ready(Ok(())) => {
                 self.has_yielded = false;
+                if self.mux.len() == 0 {
+                    output.shrink();
+                }
                 if self.breaking.is_empty()
                     && self.control.len() == 0
                     && let Some(finished) = self.finished.take()
