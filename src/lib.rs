@@ -75,6 +75,8 @@
 //! - [`Request`] says how a call is made: its time, its metadata, whether a reply is wanted.
 //! - [`CallError`] tells what certainly did not run from what may have; [`SendError`] and
 //!   [`Undeliverable`] tell of messages that did not arrive.
+//! - [`Stream`] is a pipe of bytes to a service of another node: [`Node::open_stream`] and
+//!   [`Builder::on_stream`]; [`StreamError`] tells a break from an end.
 //! - [`Context`] is what a handler knows: who asks, how much time is left, whether it is cancelled.
 //! - [`discovery`] is where a node learns of its peers: from a file, in the process, or from an
 //!   engine of yours.
