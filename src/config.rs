@@ -46,7 +46,8 @@ pub struct Config {
     /// `send` waits and `try_send` fails; a harbor and a destination send back.
     pub pair_bytes_max: usize,
     /// How many pairs a node keeps: destinations beyond harbors, sources beyond harbors, and pairs
-    /// that a harbor relays, each; 65,536, at least 1. Settled ones are forgotten first.
+    /// that a harbor relays, each; 65,536, at least 1. Settled ones are forgotten first. Half of
+    /// those that a harbor relays, at most, are for what comes over one link.
     pub pairs_max: usize,
     /// What a harbor keeps of all frames that it relays, in bytes; 256 MiB, at least
     /// `frame_bytes_max`. Beyond that it sends back.

@@ -15,11 +15,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arrivals;
+mod looks;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub(crate) use arrivals::{Arrivals, DUE_MS as RECEIPT_MS};
+pub(crate) use looks::Looks;
 pub(crate) use window::{Ask, Window};
 
 /// A source that begins with number 1 again, after it sent nothing for so long, has forgotten the

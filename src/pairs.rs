@@ -17,7 +17,7 @@ use crate::clock::{Millis, millis};
 use crate::handshake::Lane as LaneId;
 use crate::link::{Home, Line, Link, Put, PutError};
 use crate::loss::Loss;
-use crate::pair::{Ask, Window};
+use crate::pair::{Ask, Looks, Window};
 use crate::router::{Denied, Router};
 use crate::wire::{FLAG_RECEIPT_WANTED, HEADER_LEN, Kind, Reason, Receipt};
 
@@ -35,6 +35,7 @@ pub(crate) struct Pairs {
     home: Arc<Home>,
     router: Arc<Router>,
     pairs: RwLock<HashMap<(LogicalAddr, LaneId), Arc<Pair>>>,
+    looks: Mutex<Looks>,
 }
 
 /// One lane of a pair.
@@ -141,7 +142,7 @@ impl Way {
 
 impl Pairs {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
-        Self { home, router, pairs: RwLock::default() }
+        Self { home, router, pairs: RwLock::default(), looks: Mutex::default() }
     }
 
     /// Where one-way frames to this address go on a lane.
@@ -164,8 +165,9 @@ impl Pairs {
     fn enter(&self, to: LogicalAddr, lane: LaneId) -> Result<Arc<Pair>, Denied> {
         let mut pairs = self.pairs.write();
         let max = self.home.config.pairs_max;
-        if pairs.len() >= max && !pairs.contains_key(&(to, lane)) {
-            let now = self.home.clock.now();
+        let now = self.home.clock.now();
+        let is_full = pairs.len() >= max && !pairs.contains_key(&(to, lane));
+        if is_full && self.looks.lock().look(now) {
             let is_needed = |pair: &Arc<Pair>| {
                 let state = pair.state.lock();
                 let is_young = now.since(state.used) < FORGET_MS;

@@ -10,6 +10,7 @@
 
 mod moving;
 mod open;
+mod places;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,6 +26,7 @@ use crate::error::Code;
 use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
 use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
+use crate::pair::Looks;
 use crate::router::Router;
 use crate::routing::HOPS_MAX;
 use crate::wire::{
@@ -34,6 +36,7 @@ use crate::wire::{
 
 pub(crate) use moving::move_frames;
 use open::Open;
+use places::Places;
 
 /// A pair of which nothing has come for so long may take another way.
 const IDLE_MS: u64 = 1_000;
@@ -49,8 +52,12 @@ pub(crate) struct Relay {
     pairs: Mutex<Pairs>,
 }
 
-/// By source and destination.
-type Pairs = HashMap<(LogicalAddr, LogicalAddr), Passing>;
+struct Pairs {
+    /// By source and destination.
+    known: HashMap<(LogicalAddr, LogicalAddr), Passing>,
+    places: Places,
+    looks: Looks,
+}
 
 /// A pair, as a harbor between its ends sees it.
 struct Passing {
@@ -63,9 +70,24 @@ struct Passing {
     open: Open,
 }
 
+impl Pairs {
+    fn retain(&mut self, mut keep: impl FnMut(&Passing) -> bool) {
+        let Self { known, places, .. } = self;
+        known.retain(|_, passing| {
+            let is_kept = keep(passing);
+            if !is_kept {
+                places.leave(passing.came.peer);
+            }
+            is_kept
+        });
+    }
+}
+
 impl Relay {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
-        Self { home, router, pairs: Mutex::default() }
+        let places = Places::new(home.config.pairs_max);
+        let pairs = Pairs { known: HashMap::new(), places, looks: Looks::default() };
+        Self { home, router, pairs: Mutex::new(pairs) }
     }
 
     /// Hands a frame on that has come on this session.
@@ -153,15 +175,19 @@ impl Relay {
             let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
             if goes.peer == came.peer { Err(Reason::NoRoute) } else { Ok(goes) }
         };
-        let pairs_max = self.home.config.pairs_max;
-        if pairs.len() >= pairs_max && !pairs.contains_key(&(from, to)) {
-            pairs.retain(|_, passing| now.since(passing.used) < DOWN_MS);
+        let is_new = || !pairs.known.contains_key(&(from, to));
+        if !pairs.places.has_room(came.peer) && is_new() && pairs.looks.look(now) {
+            pairs.retain(|passing| now.since(passing.used) < DOWN_MS);
         }
-        let is_full = pairs.len() >= pairs_max;
-        match pairs.entry((from, to)) {
+        let Pairs { known, places, .. } = pairs;
+        match known.entry((from, to)) {
             Entry::Occupied(known) => {
                 let passing = known.into_mut();
                 passing.incarnation = incarnation;
+                if passing.came.peer != came.peer {
+                    places.leave(passing.came.peer);
+                    places.take(came.peer);
+                }
                 passing.came = Arc::clone(came);
                 if !passing.goes.is_trusted() || now.since(passing.used) >= IDLE_MS {
                     // What it still knows is needed if the new way fails, too.
@@ -172,9 +198,10 @@ impl Relay {
             }
             Entry::Vacant(new) => {
                 let goes = choose()?;
-                if is_full {
+                if !places.has_room(came.peer) {
                     return Err(Reason::Busy);
                 }
+                places.take(came.peer);
                 let (came, open) = (Arc::clone(came), Open::default());
                 Ok(new.insert(Passing { came, goes, used: now, incarnation, open }))
             }
@@ -185,7 +212,7 @@ impl Relay {
     /// the way of the source, which is told. Only if that way is lost they take another.
     fn way_back(&self, header: &Header) -> Result<Arc<Link>, Reason> {
         let Header { from, to, id, kind, .. } = *header;
-        let came = self.pairs.lock().get_mut(&(to, from)).map(|passing| {
+        let came = self.pairs.lock().known.get_mut(&(to, from)).map(|passing| {
             // The pair may have taken another way since.
             let is_ended = matches!(kind, Kind::Reply | Kind::Bounce);
             let came = if is_ended { passing.open.end(id) } else { None };
@@ -230,7 +257,7 @@ impl Relay {
         }
         let came = {
             let pairs = self.pairs.lock();
-            pairs.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
+            pairs.known.get(&(header.from, header.to)).map(|passing| Arc::clone(&passing.came))
         };
         if let Some(came) = came {
             self.bounce(&came, header, *method, reason);
@@ -259,7 +286,7 @@ impl Relay {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         body.put(&mut bytes);
         self.tell(came, header, &bytes);
-        if let Some(passing) = self.pairs.lock().get_mut(&(subject.from, subject.to)) {
+        if let Some(passing) = self.pairs.lock().known.get_mut(&(subject.from, subject.to)) {
             passing.open.end(subject.id);
         }
     }
@@ -300,7 +327,7 @@ impl Relay {
     fn lose(&self, link: &Arc<Link>, lane: LaneId) -> Vec<(Arc<Link>, Header)> {
         let now = self.home.clock.now();
         let mut told = Vec::new();
-        for ((from, to), passing) in self.pairs.lock().iter_mut() {
+        for ((from, to), passing) in &mut self.pairs.lock().known {
             let Passing { came, goes, used, incarnation, open } = passing;
             let calls = if lane == LaneId::Rpc { open.lose(link, now) } else { Vec::new() };
             let has_down = Arc::ptr_eq(goes, link) && now.since(*used) < DOWN_MS;
@@ -330,7 +357,7 @@ impl Relay {
         let uses = |passing: &Passing| {
             Arc::ptr_eq(&passing.came, link) || Arc::ptr_eq(&passing.goes, link)
         };
-        self.pairs.lock().retain(|_, passing| !uses(passing));
+        self.pairs.lock().retain(|passing| !uses(passing));
     }
 
     /// Whether frames were handed on that may be answered yet.
@@ -340,13 +367,13 @@ impl Relay {
         let _none_passes = self.router.moving.write();
         let is_awaited =
             |passing: &Passing| now.since(passing.used) < QUIET_MS || passing.open.awaited(now) > 0;
-        self.pairs.lock().values().any(is_awaited)
+        self.pairs.lock().known.values().any(is_awaited)
     }
 
     /// Requests that were handed on and may be answered yet.
     pub(crate) fn requests_awaited(&self) -> usize {
         let now = self.home.clock.now();
-        self.pairs.lock().values().map(|passing| passing.open.awaited(now)).sum()
+        self.pairs.lock().known.values().map(|passing| passing.open.awaited(now)).sum()
     }
 }
 

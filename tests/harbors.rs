@@ -19,6 +19,8 @@ mod hostile;
 mod kills;
 #[path = "harbors/leaving.rs"]
 mod leaving;
+#[path = "harbors/limits.rs"]
+mod limits;
 #[path = "harbors/paths.rs"]
 mod paths;
 #[path = "support/raw/mod.rs"]
