@@ -16,7 +16,7 @@ use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 use crate::link::{Far, Home, Session};
 use crate::messaging::{FarMessages, Inbox};
-use crate::pair::{RECEIPT_MS, STALE_MS};
+use crate::pair::{Looks, RECEIPT_MS, STALE_MS};
 use crate::wire::{Frame, Header, Reason};
 
 /// All sources beyond harbors.
@@ -24,6 +24,7 @@ pub(crate) struct Fars {
     home: Arc<Home>,
     messages: FarMessages,
     sources: Mutex<HashMap<LogicalAddr, Arc<FarSource>>>,
+    looks: Mutex<Looks>,
     /// How often sources were forgotten.
     forgotten: AtomicU64,
 }
@@ -42,7 +43,8 @@ pub(crate) struct FarSource {
 
 impl Fars {
     pub(crate) fn new(home: Arc<Home>, messages: FarMessages) -> Self {
-        Self { home, messages, sources: Mutex::default(), forgotten: AtomicU64::new(0) }
+        let (sources, looks) = (Mutex::default(), Mutex::default());
+        Self { home, messages, sources, looks, forgotten: AtomicU64::new(0) }
     }
 
     /// The source of this frame; `None` if it is an earlier run than the one known, or one too many.
@@ -75,11 +77,8 @@ impl Fars {
             before = Some((Arc::clone(&known.source), known.inbox.clone()));
         }
         let max = self.home.config.pairs_max;
-        if sources.len() >= max && !sources.contains_key(&header.from) {
-            forget_idle(&mut sources, max / 8);
-            self.forgotten.fetch_add(1, Ordering::Relaxed);
-        }
-        if sources.len() >= max {
+        let is_full = sources.len() >= max && !sources.contains_key(&header.from);
+        if is_full && !self.forget_idle(&mut sources, now) {
             self.home.counters.frames_skipped.add(1);
             return None;
         }
@@ -99,6 +98,22 @@ impl Fars {
         });
         sources.insert(header.from, Arc::clone(&entered));
         Some(entered)
+    }
+
+    /// Makes room for others; whether there is any now.
+    fn forget_idle(&self, sources: &mut HashMap<LogicalAddr, Arc<FarSource>>, now: Millis) -> bool {
+        let mut looks = self.looks.lock();
+        if !looks.look(now) {
+            return false;
+        }
+        let (before, count) = (sources.len(), (self.home.config.pairs_max / 8).max(1));
+        forget_idle(sources, count);
+        let forgotten = before - sources.len();
+        if forgotten == count {
+            looks.was_worth_it();
+        }
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
+        forgotten > 0
     }
 
     /// The caller has given up.
@@ -192,7 +207,7 @@ fn forget_idle(sources: &mut HashMap<LogicalAddr, Arc<FarSource>>, count: usize)
         .map(|(address, source)| (*source.used.lock(), *address))
         .collect();
     idle.sort_unstable();
-    for (_, address) in idle.into_iter().take(count.max(1)) {
+    for (_, address) in idle.into_iter().take(count) {
         sources.remove(&address);
     }
 }

@@ -21,6 +21,11 @@ impl Looks {
         }
         is_due
     }
+
+    /// The last look has made room for so many that each of them has paid for it.
+    pub(crate) fn was_worth_it(&mut self) {
+        self.last = None;
+    }
 }
 
 #[cfg(test)]
@@ -32,5 +37,8 @@ mod tests {
         let mut looks = Looks::default();
         let looked: Vec<_> = (0..5_000).filter(|ms| looks.look(Millis(*ms))).collect();
         assert_eq!(looked, [0, 1_000, 2_000, 3_000, 4_000]);
+        assert!(!looks.look(Millis(4_999)));
+        looks.was_worth_it();
+        assert!(looks.look(Millis(4_999)));
     }
 }

@@ -7,7 +7,7 @@ use seaway::discovery::Member;
 
 use crate::groups::config;
 use crate::raw::{Frame, Peer, RPC, Raw, bits, kind, reason};
-use crate::support::{Cluster, addr, soon};
+use crate::support::{Cluster, ECHO, addr, soon};
 use crate::world::TO;
 
 /// The harbor under test, and others by hand.
@@ -66,4 +66,26 @@ async fn p08_no_harbor_takes_more_than_half_of_the_pairs_that_another_one_keeps(
         modest.send(&frame).await;
         soon("the reply", modest.expect(kind::REPLY)).await;
     }
+}
+
+#[tokio::test]
+async fn p15_a_node_that_knows_as_many_sources_as_it_may_hears_their_later_runs() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let near = cluster.node(HARBOR).await;
+    let one = config(|config| config.pairs_max = 1);
+    let target = cluster.builder(TO).config(one);
+    let _target =
+        target.on_call(ECHO, |_, request| async move { Ok(request) }).start().await.unwrap();
+    let mut harbor = dial(near.local_addr(), FAR).await;
+    for run in 0..2 {
+        let frame = request(&harbor, source(0), 7);
+        let frame = Frame { incarnation: frame.incarnation + run, ..frame };
+        harbor.send(&frame).await;
+        soon("the reply", harbor.expect(kind::REPLY)).await;
+    }
+    // Nothing of its is at work: another one takes its place.
+    let frame = request(&harbor, source(1), 7);
+    harbor.send(&frame).await;
+    soon("the reply", harbor.expect(kind::REPLY)).await;
 }
