@@ -460,15 +460,8 @@ impl Queue {
             return Err(PutError::Over);
         }
         let len = HEADER_LEN + put.extension_len + put.body_len;
-        if put.class != Class::Data && put.header.hops > 0 && !self.outbox.has_spare(len) {
-            return Err(PutError::Overflow);
-        }
-        if put.class == Class::Data && put.header.hops > 0 {
-            // A harbor sends back what has no room: nobody waits for it, and nobody is held up.
-            let queued = self.passing.load(Ordering::Relaxed);
-            if queued > 0 && queued + len > self.passing_max {
-                return Err(PutError::Full);
-            }
+        if put.header.hops > 0 {
+            self.check_passing(put.class, len)?;
         } else if put.class == Class::Data && self.is_congested {
             return Err(PutError::Full);
         }
@@ -483,6 +476,19 @@ impl Queue {
         let checked = self.outbox.check(put.class, len);
         self.is_congested |= checked == Err(Rejected::Full) && put.header.hops == 0;
         checked.map_err(PutError::from)
+    }
+
+    /// A harbor sends back what has no room: nobody waits for it, and nobody is held up.
+    fn check_passing(&self, class: Class, len: usize) -> Result<(), PutError> {
+        let queued = self.passing.load(Ordering::Relaxed);
+        if class == Class::Data {
+            // The rest is for what answers: it says what became of these.
+            let max = self.passing_max - self.passing_max / 8;
+            let is_full = queued > 0 && queued + len > max;
+            return if is_full { Err(PutError::Full) } else { Ok(()) };
+        }
+        let is_full = queued + len > self.passing_max || !self.outbox.has_spare(len);
+        if is_full { Err(PutError::Overflow) } else { Ok(()) }
     }
 }
 

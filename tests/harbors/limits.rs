@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use seaway::discovery::Member;
+use tokio::net::TcpListener;
 
 use crate::groups::config;
 use crate::raw::{Frame, Peer, RPC, Raw, bits, kind, reason};
@@ -14,6 +15,8 @@ use crate::world::TO;
 const HARBOR: &str = "2.255.1";
 const FAR: &str = "1.255.9";
 const OTHER: &str = "1.255.8";
+
+const KIB: usize = 1 << 10;
 
 /// Nobody listens there: they dial.
 fn announce(cluster: &Cluster, peers: &[&str]) {
@@ -88,4 +91,43 @@ async fn p15_a_node_that_knows_as_many_sources_as_it_may_hears_their_later_runs(
     let frame = request(&harbor, source(1), 7);
     harbor.send(&frame).await;
     soon("the reply", harbor.expect(kind::REPLY)).await;
+}
+
+/// A member that takes connections and says nothing, so that all that is for it waits.
+async fn announce_silent(cluster: &Cluster, address: &str) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let network = listener.local_addr().unwrap().to_string();
+    cluster.discovery.put(Member::new(addr(address), network)).unwrap();
+    listener
+}
+
+#[tokio::test]
+async fn p08_what_answers_counts_among_what_a_harbor_keeps_and_has_room_of_its_own() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let _silent = announce_silent(&cluster, TO).await;
+    let max = 64 * KIB;
+    let small = config(|config| {
+        config.frame_bytes_max = max;
+        config.relay_bytes_max = max;
+    });
+    let near = cluster.builder(HARBOR).config(small).start().await.unwrap();
+    let mut harbor = dial(near.local_addr(), FAR).await;
+    // Each of them takes 1 KiB there.
+    let body = vec![0; KIB - 44];
+    let (mut relayed, mut dropped) = (Vec::new(), Vec::new());
+    for kind in [kind::REQUEST, kind::CANCEL] {
+        for n in 0..100 {
+            let frame = Frame { kind, body: body.clone(), ..request(&harbor, source(n), 7) };
+            harbor.send(&frame).await;
+        }
+        assert!(soon("the harbor", harbor.is_live()).await);
+        let stats = near.stats();
+        relayed.push(stats.relayed);
+        dropped.push((stats.relayed_bounced, stats.relayed_dropped));
+    }
+    // Requests leave an eighth of the room to what answers and takes back; all that is over comes
+    // back, or is counted.
+    assert_eq!(relayed, [56, 64]);
+    assert_eq!(dropped, [(44, 0), (44, 92)]);
 }
