@@ -92,9 +92,14 @@ impl Dispatch {
         }
     }
 
-    /// Sees to receipts and to pairs that wait for them, until dropped.
+    /// Sees to receipts, to pairs that wait for them, and to what else must be told, until dropped.
     pub(crate) async fn keep_accounts(&self) {
-        tokio::join!(self.fars.keep_telling(), async {
+        let downs = async {
+            if let Some(relay) = &self.relay {
+                relay.keep_telling().await;
+            }
+        };
+        tokio::join!(self.fars.keep_telling(), downs, async {
             loop {
                 self.pairs.unsettled().await;
                 sleep(ACCOUNTS).await;

@@ -8,6 +8,7 @@
 //! It adds to the hops and takes from the time left, and changes nothing else. It never waits: what
 //! has no room is sent back.
 
+mod downs;
 mod moving;
 mod open;
 mod places;
@@ -30,10 +31,10 @@ use crate::pair::Looks;
 use crate::router::Router;
 use crate::routing::HOPS_MAX;
 use crate::wire::{
-    Bounce, Down, FLAG_NO_REPLY, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin,
-    Reason,
+    Bounce, FLAG_NO_REPLY, Failure, Frame, HEADER_LEN, Header, Kind, NO_DEADLINE, Origin, Reason,
 };
 
+use downs::{Downs, Lost};
 pub(crate) use moving::move_frames;
 use open::Open;
 use places::Places;
@@ -50,6 +51,7 @@ pub(crate) struct Relay {
     home: Arc<Home>,
     router: Arc<Router>,
     pairs: Mutex<Pairs>,
+    downs: Downs,
 }
 
 struct Pairs {
@@ -87,7 +89,7 @@ impl Relay {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
         let places = Places::new(home.config.pairs_max);
         let pairs = Pairs { known: HashMap::new(), places, looks: Looks::default() };
-        Self { home, router, pairs: Mutex::new(pairs) }
+        Self { home, router, pairs: Mutex::new(pairs), downs: Downs::default() }
     }
 
     /// Hands a frame on that has come on this session.
@@ -309,16 +311,16 @@ impl Relay {
                 self.fail(&came, &header, Code::Unavailable, text);
                 continue;
             }
-            let body = Down {
-                address: header.from,
-                incarnation: Incarnation::from_bits(0),
-                hop: self.home.me,
-                lane: lane.number(),
-            };
-            let mut bytes = Vec::with_capacity(HEADER_LEN);
-            body.put(&mut bytes);
-            self.tell(&came, header, &bytes);
+            let (pair, incarnation) = ((header.to, header.from), header.incarnation);
+            let has_calls = header.flags & FLAG_NO_REPLY == 0;
+            self.downs.enter(&self.home, pair, Lost { came, incarnation, lane, has_calls });
         }
+        self.downs.tell(&self.home);
+    }
+
+    /// Tells of lost links when there was no room for it, until dropped.
+    pub(crate) async fn keep_telling(&self) {
+        self.downs.keep_telling(&self.home).await;
     }
 
     /// What is to be said of that, and to whom, in the name of the destinations as a bounce is: a

@@ -1,6 +1,6 @@
 //! What a harbor keeps for others, and what becomes of the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use seaway::discovery::Member;
@@ -130,4 +130,38 @@ async fn p08_what_answers_counts_among_what_a_harbor_keeps_and_has_room_of_its_o
     // back, or is counted.
     assert_eq!(relayed, [56, 64]);
     assert_eq!(dropped, [(44, 0), (44, 92)]);
+}
+
+#[tokio::test]
+async fn p13_all_sources_hear_of_a_lost_link_however_many_there_are() {
+    const SOURCES: u32 = 6_000;
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR, TO]);
+    let small = config(|config| {
+        config.frame_bytes_max = 64 * KIB;
+        config.outbox_bytes_max = 64 * KIB;
+    });
+    let near = cluster.builder(HARBOR).config(small).start().await.unwrap();
+    let mut target = dial(near.local_addr(), TO).await;
+    let mut harbor = dial(near.local_addr(), FAR).await;
+    for n in 0..SOURCES {
+        let frame = request(&harbor, source(n), 7);
+        harbor.send(&frame).await;
+        let request = soon("the request", target.expect(kind::REQUEST)).await;
+        assert_eq!(request.from, source(n));
+    }
+    drop(target);
+    let mut told = BTreeSet::new();
+    for _ in 0..SOURCES {
+        let down = soon("a down", harbor.expect(kind::DOWN)).await;
+        assert_eq!(
+            (down.from, down.body[..4].to_vec()),
+            (bits(TO), bits(TO).to_be_bytes().to_vec())
+        );
+        // With calls, so that they end.
+        assert_eq!(down.flags, 0);
+        told.insert(down.to);
+    }
+    assert_eq!(told, (0..SOURCES).map(source).collect());
+    assert_eq!(near.stats().relayed_dropped, 0);
 }
