@@ -134,6 +134,10 @@ impl Relay {
                 self.cut(&goes, &frame.header, error == PutError::TooLarge);
                 Ok(())
             }
+            Err(PutError::Overflow) if frame.header.kind == Kind::Down => {
+                self.downs.pass_on(&self.home, goes, frame);
+                Ok(())
+            }
             Err(PutError::TooLarge) => Err(Reason::TooLarge),
             Err(_) => Err(Reason::Busy),
         }

@@ -13,7 +13,7 @@ use crate::addr::LogicalAddr;
 use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
 use crate::link::{Home, Link, Put, PutError};
-use crate::wire::{Down, FLAG_NO_REPLY, HEADER_LEN, Header, Kind};
+use crate::wire::{Down, FLAG_NO_REPLY, Frame, HEADER_LEN, Header, Kind};
 
 /// How often it is looked for room.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -54,6 +54,18 @@ impl Downs {
             Entry::Vacant(_) if is_full => home.counters.relayed_dropped.add(1),
             entry => drop(entry.insert_entry(lost)),
         }
+    }
+
+    /// What another harbor tells a source, when there was no room for it.
+    pub(super) fn pass_on(&self, home: &Home, came: Arc<Link>, frame: &Frame) {
+        let Header { from, to, incarnation, flags, .. } = frame.header;
+        let Some(down) = Down::read(&frame.body).filter(|down| down.address == from) else {
+            return;
+        };
+        let Some(lane) = LaneId::from_number(down.lane) else { return };
+        let has_calls = flags & FLAG_NO_REPLY == 0;
+        self.enter(home, (to, from), Lost { came, incarnation, lane, has_calls });
+        self.some.notify_one();
     }
 
     /// Tells as many as there is room for.

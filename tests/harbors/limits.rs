@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use seaway::discovery::Member;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::groups::config;
@@ -163,5 +164,38 @@ async fn p13_all_sources_hear_of_a_lost_link_however_many_there_are() {
         told.insert(down.to);
     }
     assert_eq!(told, (0..SOURCES).map(source).collect());
+    assert_eq!(near.stats().relayed_dropped, 0);
+}
+
+#[tokio::test]
+async fn p13_what_another_harbor_tells_of_lost_links_waits_for_room() {
+    const DESTINATIONS: u32 = 6_000;
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR, TO]);
+    let tiny = config(|config| {
+        config.frame_bytes_max = 8 * KIB;
+        config.outbox_bytes_max = 8 * KIB;
+        config.calls_max = 1;
+        config.outbox_reserve_bytes = 8 * KIB;
+    });
+    let near = cluster.builder(HARBOR).config(tiny).start().await.unwrap();
+    let mut member = dial(near.local_addr(), TO).await;
+    let mut harbor = dial(near.local_addr(), FAR).await;
+    let all: Vec<_> = (0..DESTINATIONS).map(source).collect();
+    let mut bytes = Vec::new();
+    for from in &all {
+        let body = [&from.to_be_bytes()[..], &[0; 8], &bits(FAR).to_be_bytes(), &[RPC]].concat();
+        let down = harbor.frame(kind::DOWN, 0, &body);
+        bytes.extend(Frame { from: *from, to: bits(TO), incarnation: 7, ..down }.encode());
+    }
+    harbor.stream.write_all(&bytes).await.unwrap();
+    let mut told = BTreeSet::new();
+    for _ in 0..DESTINATIONS {
+        let down = soon("a down", member.expect(kind::DOWN)).await;
+        assert_eq!((&down.body[..4], down.body[16]), (&down.from.to_be_bytes()[..], RPC));
+        assert_eq!((down.to, down.incarnation, down.flags), (bits(TO), 7, 0));
+        told.insert(down.from);
+    }
+    assert_eq!(told, all.into_iter().collect());
     assert_eq!(near.stats().relayed_dropped, 0);
 }
