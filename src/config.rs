@@ -50,9 +50,9 @@ pub struct Config {
     /// those that a harbor relays, at most, are for what comes over one link.
     pub pairs_max: usize,
     /// What a harbor keeps of all frames that it relays, in bytes; 256 MiB, at least
-    /// `frame_bytes_max`. An eighth of it is for what answers, such as receipts. Beyond that it
-    /// sends back, and drops what answers: a source asks again then, or counts as lost what nobody
-    /// told it of.
+    /// `frame_bytes_max`. An eighth of it is for what answers, such as receipts; of the rest no lane
+    /// has more than is left for others. Beyond that it sends back, and drops what answers: a source
+    /// asks again then, or counts as lost what nobody told it of.
     pub relay_bytes_max: usize,
     /// Streams that are open with one peer at once, as many opened by this node, and as many by the
     /// peer; 1,024, 1 – 65,536. One more is refused with `Busy`. A stream that nobody reads holds

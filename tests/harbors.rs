@@ -23,6 +23,8 @@ mod leaving;
 mod limits;
 #[path = "harbors/paths.rs"]
 mod paths;
+#[path = "harbors/queues.rs"]
+mod queues;
 #[path = "support/raw/mod.rs"]
 mod raw;
 #[path = "harbors/strangers.rs"]

@@ -484,7 +484,9 @@ impl Queue {
         if class == Class::Data {
             // The rest is for what answers: it says what became of these.
             let max = self.passing_max - self.passing_max / 8;
-            let is_full = queued > 0 && queued + len > max;
+            // No lane has more than is left then: however many do not move, there is room for one
+            // that does.
+            let is_full = queued > 0 && queued + self.outbox.passing() + len > max;
             return if is_full { Err(PutError::Full) } else { Ok(()) };
         }
         let is_full = queued + len > self.passing_max || !self.outbox.has_spare(len);

@@ -127,10 +127,10 @@ async fn p08_what_answers_counts_among_what_a_harbor_keeps_and_has_room_of_its_o
         relayed.push(stats.relayed);
         dropped.push((stats.relayed_bounced, stats.relayed_dropped));
     }
-    // Requests leave an eighth of the room to what answers and takes back; all that is over comes
-    // back, or is counted.
-    assert_eq!(relayed, [56, 64]);
-    assert_eq!(dropped, [(44, 0), (44, 92)]);
+    // Requests leave an eighth of the room to what answers and takes back, and half of the rest to
+    // others; all that is over comes back, or is counted.
+    assert_eq!(relayed, [28, 64]);
+    assert_eq!(dropped, [(72, 0), (72, 64)]);
 }
 
 #[tokio::test]
