@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
 
+use seaway::Undeliverable;
 use seaway::discovery::Member;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::groups::config;
 use crate::raw::{Frame, Peer, RPC, Raw, bits, kind, reason};
-use crate::support::{Cluster, ECHO, addr, soon};
+use crate::support::messages::{losses, notice, number, settled};
+use crate::support::recorder::Recorder;
+use crate::support::{Cluster, ECHO, addr, soon, text};
 use crate::world::TO;
 
 /// The harbor under test, and others by hand.
@@ -198,4 +203,48 @@ async fn p13_what_another_harbor_tells_of_lost_links_waits_for_room() {
     }
     assert_eq!(told, all.into_iter().collect());
     assert_eq!(near.stats().relayed_dropped, 0);
+}
+
+#[tokio::test]
+async fn p03_where_not_even_a_bounce_has_room_the_account_is_settled_all_the_same() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let _silent = announce_silent(&cluster, TO).await;
+    let small = config(|config| {
+        config.frame_bytes_max = 64 * KIB;
+        config.relay_bytes_max = 64 * KIB;
+    });
+    let near = cluster.builder(HARBOR).config(small).start().await.unwrap();
+    let _own = cluster.node("1.255.1").await;
+    let (_receiver, inbox) = cluster.inbox("2.1.2").await;
+    let notices = Recorder::new();
+    let short = config(|config| config.message_timeout = Duration::from_millis(500));
+    let sender = notice(cluster.builder("1.1.1").config(short), &notices).start().await.unwrap();
+    let send = |numbers: Range<u64>| {
+        for n in numbers {
+            sender.try_send(addr("2.1.2"), &number(n)).unwrap();
+        }
+    };
+    send(0..10);
+    inbox.until_len(10).await;
+    // Comes behind the first receipt.
+    soon("the refusal", sender.call(addr("2.1.2"), ECHO, text(""))).await.unwrap_err();
+    // Room for nothing more, until they have expired.
+    let mut harbor = dial(near.local_addr(), FAR).await;
+    let cancel = harbor.frame(kind::CANCEL, 7, &vec![0; KIB - 44]);
+    let cancel = Frame { from: source(7), to: bits(TO), time_left: 4_000, ..cancel };
+    for _ in 0..64 {
+        harbor.send(&cancel).await;
+    }
+    assert!(soon("the harbor", harbor.is_live()).await);
+    send(10..30);
+    // Nobody says anything: they are missed, and asked for until there is room for the answer.
+    let is_told = |notices: &[Undeliverable]| losses(notices).iter().any(|loss| loss.1 == Some(20));
+    notices.until("the exact loss", is_told).await;
+    assert!(near.stats().relayed_dropped > 20, "{:?}", near.stats());
+    let stats = settled(&sender, &inbox).await;
+    assert_eq!((stats.accepted, stats.lost, inbox.len()), (30, 20, 10));
+    // And the way is as before.
+    send(30..40);
+    assert_eq!(inbox.until_len(20).await, (0..10).chain(30..40).collect::<Vec<_>>());
 }
