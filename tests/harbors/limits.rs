@@ -146,6 +146,8 @@ async fn p13_all_sources_hear_of_a_lost_link_however_many_there_are() {
     let small = config(|config| {
         config.frame_bytes_max = 64 * KIB;
         config.outbox_bytes_max = 64 * KIB;
+        // Who is told much has no reason to say anything.
+        config.heartbeat = Duration::from_secs(60);
     });
     let near = cluster.builder(HARBOR).config(small).start().await.unwrap();
     let mut target = dial(near.local_addr(), TO).await;
@@ -182,6 +184,8 @@ async fn p13_what_another_harbor_tells_of_lost_links_waits_for_room() {
         config.outbox_bytes_max = 8 * KIB;
         config.calls_max = 1;
         config.outbox_reserve_bytes = 8 * KIB;
+        // Who is told much has no reason to say anything.
+        config.heartbeat = Duration::from_secs(60);
     });
     let near = cluster.builder(HARBOR).config(tiny).start().await.unwrap();
     let mut member = dial(near.local_addr(), TO).await;
