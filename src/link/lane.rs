@@ -1,5 +1,7 @@
 //! One lane of a link: its outbox, its account, and those who wait for room.
 
+mod share;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::config::Config;
 use crate::incarnation::Incarnation;
 use crate::loss::Loss;
 use crate::wire::{Counts, Frame, HEADER_LEN, Header, Kind, Reason};
+use share::Share;
 
 /// Batches larger than this are not kept once the lane has nothing to write.
 const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
@@ -61,17 +64,8 @@ struct Queue {
     /// frame by frame.
     is_congested: bool,
     closed: Option<Reason>,
-    /// Bytes of others in all outboxes of the node, the most there may be, and how many of them
-    /// are this lane's.
-    passing: Arc<AtomicUsize>,
-    passing_max: usize,
-    passing_told: usize,
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        self.passing.fetch_sub(self.passing_told, Ordering::Relaxed);
-    }
+    /// What of it belongs to others.
+    share: Share,
 }
 
 /// A frame to be put.
@@ -140,9 +134,7 @@ impl Lane {
                 is_writer_idle: false,
                 is_congested: false,
                 closed: None,
-                passing,
-                passing_max: config.relay_bytes_max,
-                passing_told: 0,
+                share: Share::new(passing, config.relay_bytes_max),
             }),
             work: Notify::new(),
             demand,
@@ -438,12 +430,7 @@ impl Lane {
 impl Queue {
     /// Tells the node how much of this lane belongs to others.
     fn count_passing(&mut self) {
-        let bytes = self.outbox.passing();
-        if bytes != self.passing_told {
-            self.passing.fetch_add(bytes, Ordering::Relaxed);
-            self.passing.fetch_sub(self.passing_told, Ordering::Relaxed);
-            self.passing_told = bytes;
-        }
+        self.share.set(self.outbox.passing());
     }
 
     fn check(&mut self, put: &Put) -> Result<(), PutError> {
@@ -480,17 +467,13 @@ impl Queue {
 
     /// A harbor sends back what has no room: nobody waits for it, and nobody is held up.
     fn check_passing(&self, class: Class, len: usize) -> Result<(), PutError> {
-        let queued = self.passing.load(Ordering::Relaxed);
-        if class == Class::Data {
-            // The rest is for what answers: it says what became of these.
-            let max = self.passing_max - self.passing_max / 8;
-            // No lane has more than is left then: however many do not move, there is room for one
-            // that does.
-            let is_full = queued > 0 && queued + self.outbox.passing() + len > max;
-            return if is_full { Err(PutError::Full) } else { Ok(()) };
+        let has_room = self.share.has_room(class, len);
+        match class {
+            Class::Data if !has_room => Err(PutError::Full),
+            Class::Data => Ok(()),
+            _ if !has_room || !self.outbox.has_spare(len) => Err(PutError::Overflow),
+            _ => Ok(()),
         }
-        let is_full = queued + len > self.passing_max || !self.outbox.has_spare(len);
-        if is_full { Err(PutError::Overflow) } else { Ok(()) }
     }
 }
 
