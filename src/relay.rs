@@ -36,7 +36,7 @@ use crate::wire::{
 
 use downs::{Downs, Lost};
 pub(crate) use moving::move_frames;
-use open::Open;
+use open::{All, Open};
 use places::Places;
 
 /// A pair of which nothing has come for so long may take another way.
@@ -52,6 +52,8 @@ pub(crate) struct Relay {
     router: Arc<Router>,
     pairs: Mutex<Pairs>,
     downs: Downs,
+    /// Requests of all pairs that are open.
+    open: All,
 }
 
 struct Pairs {
@@ -89,7 +91,8 @@ impl Relay {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
         let places = Places::new(home.config.pairs_max);
         let pairs = Pairs { known: HashMap::new(), places, looks: Looks::default() };
-        Self { home, router, pairs: Mutex::new(pairs), downs: Downs::default() }
+        let pairs = Mutex::new(pairs);
+        Self { home, router, pairs, downs: Downs::default(), open: All::default() }
     }
 
     /// Hands a frame on that has come on this session.
@@ -208,7 +211,7 @@ impl Relay {
                     return Err(Reason::Busy);
                 }
                 places.take(came.peer);
-                let (came, open) = (Arc::clone(came), Open::default());
+                let (came, open) = (Arc::clone(came), Open::new(&self.open));
                 Ok(new.insert(Passing { came, goes, used: now, incarnation, open }))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::Millis;
 use crate::link::Link;
@@ -9,9 +10,34 @@ use crate::link::Link;
 /// No fewer are looked through for those that are over.
 const SWEEP_MIN: usize = 64;
 
+/// The most of all pairs: some 100 MiB. More are handed on, too, but forgotten: when a link is lost
+/// their callers wait until their deadlines.
+const ALL_MAX: usize = 1 << 20;
+
+/// How many requests all pairs of a harbor have.
+#[derive(Clone, Default)]
+pub(super) struct All(Arc<AtomicUsize>);
+
+/// Counts one of them, as long as it is there.
+struct One(All);
+
+impl All {
+    fn add(&self) -> Option<One> {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let one = One(self.clone());
+        (before < ALL_MAX).then_some(one)
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// See the module.
-#[derive(Default)]
 pub(super) struct Open {
+    all: All,
     /// By their ids.
     requests: HashMap<u64, Request>,
     /// So many were left when those that were over were taken out.
@@ -24,10 +50,16 @@ struct Request {
     goes: Arc<Link>,
     /// Then nobody waits for its reply any more.
     until: Millis,
+    _one: One,
 }
 
 impl Open {
-    /// A request goes on. More than `max` are not kept: nobody has so many at once.
+    pub(super) fn new(all: &All) -> Self {
+        Self { all: All::clone(all), requests: HashMap::new(), swept: 0 }
+    }
+
+    /// A request goes on. More than `max` are not kept: nobody has so many at once. And more than
+    /// [`ALL_MAX`] of all pairs are not.
     pub(super) fn begin(
         &mut self,
         id: u64,
@@ -39,9 +71,11 @@ impl Open {
             self.requests.retain(|_, request| request.until > now);
             self.swept = self.requests.len();
         }
-        if self.requests.len() < max {
+        if self.requests.len() < max
+            && let Some(_one) = self.all.add()
+        {
             let (came, goes) = (Arc::clone(came), Arc::clone(goes));
-            self.requests.insert(id, Request { came, goes, until });
+            self.requests.insert(id, Request { came, goes, until, _one });
         }
     }
 
@@ -62,5 +96,20 @@ impl Open {
     /// How many may be answered yet.
     pub(super) fn awaited(&self, now: Millis) -> usize {
         self.requests.values().filter(|request| request.until > now).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p08_no_more_are_counted_than_may_be_and_each_gives_its_place_back() {
+        let all = All::default();
+        let mut ones: Vec<_> = (0..ALL_MAX).map(|_| all.add()).collect();
+        assert!(ones.iter().all(Option::is_some));
+        assert!(all.add().is_none());
+        ones.pop();
+        assert!(all.add().is_some());
     }
 }
