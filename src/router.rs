@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -21,7 +22,7 @@ pub(crate) struct Router {
     table: ArcSwap<Table>,
     /// Another table is there.
     pub(crate) changed: Notify,
-    links: RwLock<HashMap<LogicalAddr, Arc<Link>>>,
+    links: RwLock<HashMap<LogicalAddr, Arc<Link>, RandomState>>,
     /// The zone that this node says it is in.
     zone: Option<String>,
     /// Of picks one after another, by type.
@@ -111,7 +112,13 @@ impl Router {
 
     /// The link on which something new from this node to `to` goes out; made when used first.
     pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
-        let link = self.next(self.home.me, to)?;
+        // A neighbour that has a link was a member when that began, and its lanes know if it is none
+        // any more.
+        let neighbour = if self.is_beyond(to) { None } else { self.existing(to) };
+        let link = match neighbour {
+            Some(link) => link,
+            None => self.next(self.home.me, to)?,
+        };
         if link.is_draining() {
             return Err(Denied::new(Reason::Draining, format!("{} has said so", link.peer)));
         }

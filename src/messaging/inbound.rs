@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
@@ -24,7 +25,7 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Handler = Box<dyn Fn(Context, Bytes) -> Option<Running> + Send + Sync>;
 
 /// The message handlers of a node, by id.
-pub(crate) type Handlers = HashMap<MessageId, Registered>;
+pub(crate) type Handlers = HashMap<MessageId, Registered, RandomState>;
 
 /// A handler, and the name of what it is for.
 pub(crate) struct Registered {

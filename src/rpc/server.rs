@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::{Buf, Bytes};
+use foldhash::fast::RandomState;
 use tokio::time::timeout_at;
 
 use super::limit::Limit;
@@ -30,7 +31,7 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Start = Box<dyn Fn(Context, Bytes) -> Result<Running, String> + Send + Sync>;
 
 /// The methods that a node serves, by their numbers.
-pub(crate) type Methods = HashMap<u64, Registered>;
+pub(crate) type Methods = HashMap<u64, Registered, RandomState>;
 
 /// One method.
 pub(crate) struct Registered {

@@ -153,7 +153,7 @@ fn broken(raw: &Raw) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let length = |length: u32| with(&|bytes| bytes[..4].copy_from_slice(&length.to_be_bytes()));
     vec![
         ("kind 0", with(&|bytes| bytes[4] = 0), "kind 0"),
-        ("kind 11", with(&|bytes| bytes[4] = 11), "kind 11"),
+        ("kind 13", with(&|bytes| bytes[4] = 13), "kind 13"),
         ("kind 127", with(&|bytes| bytes[4] = 127), "kind 127"),
         ("no addressee", Frame { to: 0, ..ping.clone() }.encode(), "kind 8"),
         ("no sender", Frame { from: 0, ..ping.clone() }.encode(), "kind 8"),
