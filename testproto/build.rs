@@ -2,6 +2,7 @@
 
 fn main() -> std::io::Result<()> {
     seaway_codegen::compile([
+        "proto/arena.proto",
         "proto/chat.proto",
         "proto/difficult.proto",
         "proto/echo.proto",

@@ -6,6 +6,11 @@
 #![deny(clippy::missing_docs_in_private_items, clippy::absolute_paths, clippy::shadow_reuse)]
 #![deny(rustdoc::all)]
 
+/// What the processes of the example `gate_and_game` say to each other.
+pub mod arena {
+    seaway::include_proto!("arena");
+}
+
 /// A service and two messages.
 pub mod chat {
     seaway::include_proto!("chat");

@@ -1,0 +1,135 @@
+//! The gate: players come by TCP, and each goes on by a stream to the game that it belongs to.
+
+use std::time::Duration;
+
+use seaway::{
+    LogicalAddr, MessageReader, MessageWriter, Node, NodeType, Pick, Reason, SendError, Stream,
+};
+use seaway_testproto::arena::{Ping, Pong, State, ToGame, ToGate};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio::{select, spawn, try_join};
+
+use crate::{Result, must, process};
+
+pub(crate) const GAMES: NodeType = NodeType::new(2);
+/// For a game to be found that takes a player.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Pings = MessageReader<Ping, OwnedReadHalf>;
+type Pongs = MessageWriter<Pong, OwnedWriteHalf>;
+
+/// Runs until its parent wants it to end.
+pub(crate) async fn run(address: LogicalAddr, discovery: &str) -> Result<()> {
+    let node = process::join(Node::builder(address), address, discovery).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    select! {
+        served = serve(&node, listener) => served?,
+        () = process::until_parent_ends_it() => {}
+    }
+    let report = node.shutdown(Duration::from_secs(5)).await;
+    must(report.is_clean(), || format!("{address} gave up: {report:?}"))
+}
+
+async fn serve(node: &Node, listener: TcpListener) -> Result<()> {
+    loop {
+        let (tcp, _) = listener.accept().await?;
+        let node = node.clone();
+        spawn(async move {
+            if let Err(error) = player(node, tcp).await {
+                eprintln!("gate: a player is dropped: {error}");
+            }
+        });
+    }
+}
+
+/// One player, from the first game to the last one.
+async fn player(node: Node, mut tcp: TcpStream) -> Result<()> {
+    tcp.set_nodelay(true)?;
+    // A player says first who it is. A real one would have to prove it.
+    let number = tcp.read_u32().await?;
+    let (reader, writer) = tcp.into_split();
+    let mut pings = MessageReader::new(reader);
+    let mut pongs = MessageWriter::new(writer);
+    let mut state = Some(State::default());
+    while let Some(known) = state {
+        let game = timeout(PATIENCE, open(&node, number)).await??;
+        state = stay(&mut pings, &mut pongs, game, known).await?;
+    }
+    Ok(pongs.finish().await?)
+}
+
+/// A stream to the game of this player: the same one for the same number, as long as it is there.
+async fn open(node: &Node, number: u32) -> std::result::Result<Stream, SendError> {
+    loop {
+        let game = node.open_stream(Pick::by_key(GAMES, number), "game");
+        match game.metadata("player", number.to_string()).await {
+            // It has just begun to stop, and this node is about to hear of that.
+            Err(error) if error.reason == Reason::Draining => sleep(Duration::from_millis(2)).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A player plays at one game, until it goes or the game stops: then the state for the next game.
+async fn stay(
+    pings: &mut Pings,
+    pongs: &mut Pongs,
+    game: Stream,
+    state: State,
+) -> Result<Option<State>> {
+    let (reader, writer) = split(game);
+    let mut to_game = MessageWriter::new(writer);
+    to_game.send(&ToGame { state: Some(state), ..ToGame::default() }).await?;
+    let leave = Notify::new();
+    // Neither direction waits for the other, or both could for ever.
+    let (goes_on, state) = try_join!(
+        carry_pings(pings, to_game, &leave),
+        carry_pongs(MessageReader::new(reader), pongs, &leave),
+    )?;
+    Ok(goes_on.then_some(state))
+}
+
+/// Until the player goes, or the game wants no more: then the player goes on at another one.
+async fn carry_pings(
+    pings: &mut Pings,
+    mut to_game: MessageWriter<ToGame, impl AsyncWrite + Unpin>,
+    leave: &Notify,
+) -> Result<bool> {
+    let goes_on = loop {
+        let ping = select! {
+            ping = pings.next() => ping?,
+            // What the player sends from now on waits in its TCP connection.
+            () = leave.notified() => break true,
+        };
+        if ping.is_none() {
+            break false;
+        }
+        to_game.send(&ToGame { ping, ..ToGame::default() }).await?;
+    };
+    to_game.finish().await?;
+    Ok(goes_on)
+}
+
+/// Until the game has answered all that it was sent, and ended its direction with the state.
+async fn carry_pongs(
+    mut from_game: MessageReader<ToGate, impl AsyncRead + Unpin>,
+    pongs: &mut Pongs,
+    leave: &Notify,
+) -> Result<State> {
+    let mut last = None;
+    while let Some(ToGate { pong, leave: is_leaving, state }) = from_game.next().await? {
+        if let Some(pong) = pong {
+            pongs.send(&pong).await?;
+        }
+        if is_leaving {
+            leave.notify_one();
+        }
+        last = state;
+    }
+    last.ok_or_else(|| "a game has ended without a last word".into())
+}
