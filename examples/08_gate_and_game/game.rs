@@ -28,7 +28,7 @@ pub(crate) async fn run(address: LogicalAddr, discovery: &str) -> Result<()> {
 /// One player's game.
 async fn play(cx: &Context, stream: Stream) -> std::result::Result<(), MessageError> {
     let node = cx.node();
-    let game = node.address().to_string();
+    let run = node.incarnation().bits();
     let (reader, writer) = split(stream);
     let mut from_gate = MessageReader::<ToGame, _>::new(reader);
     let mut to_gate = MessageWriter::<ToGate, _>::new(writer);
@@ -46,7 +46,7 @@ async fn play(cx: &Context, stream: Stream) -> std::result::Result<(), MessageEr
         match message {
             Some(ToGame { ping: Some(ping), .. }) => {
                 state = turn(state, &ping);
-                let pong = Pong { state: Some(state), game: game.clone() };
+                let pong = Pong { state: Some(state), run };
                 to_gate.send(&ToGate { pong: Some(pong), ..ToGate::default() }).await?;
             }
             Some(ToGame { state: before, .. }) => state = before.unwrap_or_default(),

@@ -20,7 +20,7 @@ use crate::{Result, game};
 const AT_ONCE: usize = 3;
 const PING_BYTES_MAX: usize = 300;
 /// Between a player's rounds.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// All that play.
 pub(crate) struct Players {
@@ -35,7 +35,7 @@ pub(crate) struct Players {
 pub(crate) struct Played {
     /// From a ping to its pong.
     pub(crate) times: Vec<Duration>,
-    /// How often another game went on, and how many players have seen that.
+    /// How often another run of a game went on, and how many players have seen that.
     pub(crate) moves: u64,
     pub(crate) moved: u64,
     /// Bytes that were sent, and those that the games have counted.
@@ -125,6 +125,8 @@ impl Player {
         is_over: &AtomicBool,
         rounds: &AtomicU64,
     ) -> Result<()> {
+        // Not all at the same time.
+        sleep(PAUSE.mul_f64(rand::random())).await;
         // The one connection of this player, whatever happens behind the gate.
         let mut tcp = TcpStream::connect(gate).await?;
         tcp.set_nodelay(true)?;
@@ -169,8 +171,8 @@ impl Player {
         let (sent, state) = self.expected.pop_front().ok_or("there was one pong too many")?;
         self.played.times.push(sent.elapsed());
         self.played.wrong += u64::from(pong.state != Some(state));
-        let is_elsewhere = self.last.as_ref().is_some_and(|last| last.game != pong.game);
-        self.played.moves += u64::from(is_elsewhere);
+        let has_moved = self.last.as_ref().is_some_and(|last| last.run != pong.run);
+        self.played.moves += u64::from(has_moved);
         self.last = Some(pong);
         Ok(())
     }
