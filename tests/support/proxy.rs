@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 /// The lanes, by their number on the wire.
 pub const RPC: u8 = 0;
 pub const MESSAGE: u8 = 1;
+pub const STREAM: u8 = 2;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +43,12 @@ pub enum Flow {
 #[derive(Clone, Debug, Default)]
 struct Order {
     /// Counts the cuts, so that each ends the connections of its time.
-    cuts: [u64; 2],
+    cuts: [u64; 3],
     how: Option<Cut>,
     /// To the node behind the proxy, by lane.
-    inward: [Flow; 2],
+    inward: [Flow; 3],
     /// From the node behind the proxy, by lane.
-    outward: [Flow; 2],
+    outward: [Flow; 3],
     delay: Duration,
     is_refusing: bool,
 }
@@ -57,13 +58,13 @@ struct Shared {
     target: watch::Sender<SocketAddr>,
     order: watch::Sender<Order>,
     /// Connections made so far, by lane.
-    made: [AtomicUsize; 2],
+    made: [AtomicUsize; 3],
     /// Bytes that were swallowed, by lane.
-    swallowed: watch::Sender<[usize; 2]>,
+    swallowed: watch::Sender<[usize; 3]>,
     /// Those that are open.
-    open: watch::Sender<[usize; 2]>,
+    open: watch::Sender<[usize; 3]>,
     /// What cuts the next connection of a lane.
-    fuses: Mutex<[Option<Fuse>; 2]>,
+    fuses: Mutex<[Option<Fuse>; 3]>,
 }
 
 /// Cuts a connection behind that many bytes of a direction.
@@ -98,8 +99,8 @@ impl Proxy {
             target: watch::Sender::new(target),
             order: watch::Sender::new(Order::default()),
             made: Default::default(),
-            swallowed: watch::Sender::new([0; 2]),
-            open: watch::Sender::new([0; 2]),
+            swallowed: watch::Sender::new([0; 3]),
+            open: watch::Sender::new([0; 3]),
             fuses: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -118,8 +119,9 @@ impl Proxy {
 
     /// Ends all connections there are.
     pub fn cut(&self, how: Cut) {
-        self.cut_lane(RPC, how);
-        self.cut_lane(MESSAGE, how);
+        for lane in [RPC, MESSAGE, STREAM] {
+            self.cut_lane(lane, how);
+        }
     }
 
     /// Ends the connections of a lane.
@@ -151,7 +153,7 @@ impl Proxy {
     pub fn stall(&self, is_stalled: bool) {
         let flow = if is_stalled { Flow::Stall } else { Flow::Pass };
         self.shared.order.send_modify(|order| {
-            (order.inward, order.outward) = ([flow; 2], [flow; 2]);
+            (order.inward, order.outward) = ([flow; 3], [flow; 3]);
         });
     }
 
@@ -184,12 +186,6 @@ impl Proxy {
     pub async fn until_swallowed(&self, lane: u8, bytes: usize) {
         let mut swallowed = self.shared.swallowed.subscribe();
         swallowed.wait_for(|swallowed| swallowed[index(lane)] >= bytes).await.unwrap();
-    }
-
-    /// Waits until that many connections are open on each lane.
-    pub async fn until_open(&self, rpc: usize, message: usize) {
-        let mut open = self.shared.open.subscribe();
-        open.wait_for(|open| *open == [rpc, message]).await.unwrap();
     }
 }
 
