@@ -5,6 +5,8 @@ mod support;
 
 #[path = "streams/basics.rs"]
 mod basics;
+#[path = "streams/drains.rs"]
+mod drains;
 
 use seaway::{Builder, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long peers may take to hear that a node drains, before it looks whether it is done.
 const HEAR: Duration = Duration::from_secs(1);
-/// How long it may take to tell peers that their streams are broken off.
+/// How long it may take at least to tell peers that their streams are broken off.
 const LAST_STREAMS: Duration = Duration::from_millis(500);
 /// How long the tasks of a node may take to end after everything is closed.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -164,8 +164,10 @@ async fn drain(inner: &Inner, within: Duration) {
     inner.dispatch.fars.tell_all();
     // Calls that wait now end with their lanes.
     take_stock(inner);
-    // Also when the time is over: whoever reads must hear that this is no end.
-    drop(timeout(LAST_STREAMS, inner.dispatch.streams.finish()).await);
+    // Also when the time is over: whoever reads must hear that this is no end. And before the pulse
+    // ends, with which a peer gives up what it has not read.
+    let deadline_of_streams = deadline.max(clock.instant(clock.now().deadline(LAST_STREAMS)));
+    drop(timeout_at(deadline_of_streams, inner.dispatch.streams.finish()).await);
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);

@@ -87,7 +87,8 @@ impl Mux {
         drop(self.orders.send(Order::Break(broken)));
     }
 
-    /// Breaks all streams off, because the node stops, and waits until the peer has been told.
+    /// Breaks all streams off, because the node stops, and waits until the peer has read that, and
+    /// all before it.
     pub(super) async fn finish(&self) {
         let (done, finished) = oneshot::channel();
         drop(self.orders.send(Order::Finish(done)));

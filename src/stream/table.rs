@@ -127,7 +127,7 @@ impl Streams {
         AtWork(Arc::clone(self))
     }
 
-    /// Breaks off what is open, and sees to it that the peers know why.
+    /// Breaks off what is open, and sees to it that the peers have read all, and why.
     pub(crate) async fn finish(&self) {
         let mut finishing = JoinSet::new();
         for mux in self.all() {

@@ -35,6 +35,8 @@ const CONTROL_BYTES_MAX: usize = 1 << 20;
 const NOT_TAKEN: &str = "the peer does not take what is sent to it";
 /// Why a connection is over in which yamux cannot be trusted any more.
 const PANICKED: &str = "yamux panicked";
+/// The id of the last ping: whoever answers it has read all before it. Others have 0.
+const LAST_PING: u64 = 1;
 /// How long a connection that was left stays after its last stream.
 const LINGER_MS: u64 = 1_000;
 
@@ -64,6 +66,7 @@ pub(in crate::stream) async fn carry(
         leaving: Leaving::No,
         is_watching: false,
         finished: None,
+        has_pinged_last: false,
         host: Arc::clone(&host),
         mux: Arc::clone(&mux),
     };
@@ -133,7 +136,9 @@ struct Driver {
     opened: u32,
     leaving: Leaving,
     is_watching: bool,
+    /// Whoever waits until the peer has read all.
     finished: Option<oneshot::Sender<()>>,
+    has_pinged_last: bool,
     host: Arc<dyn Host>,
 }
 
@@ -146,7 +151,7 @@ impl Driver {
             let turn = select! {
                 biased;
                 () = ended.cancelled() => return "ended by this node".to_owned(),
-                () = mux.session.probed.notified() => { self.ping(); continue }
+                () = mux.session.probed.notified() => { self.ping(0); continue }
                 () = sleep(tick), if self.is_watching => self.on_tick(),
                 turn = poll_fn(|cx| self.poll(cx)) => Some(turn),
             };
@@ -274,7 +279,7 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             }
             // A stream comes to be with its first bytes.
-            self.ping();
+            self.ping(0);
         }
         let opened_max = self.mux.session.link.home.config.streams_per_connection_max;
         while !self.wanted.is_empty() {
@@ -331,7 +336,13 @@ impl Driver {
                 Leaving::No | Leaving::Told { .. } => return Ok(Some(Turn::Leave)),
                 Leaving::Left { .. } => {}
             },
-            // That it came is all that a pong says.
+            Kind::Pong if id == LAST_PING => {
+                if let Some(finished) = self.finished.take() {
+                    // Whoever waits for it may be gone.
+                    finished.send(()).ok();
+                }
+            }
+            // That it came is all that another pong says.
             Kind::Pong => {}
             Kind::Optional(_) => link.home.counters.frames_skipped.add(1),
             other => return Err(format!("a {other:?} came on the control stream")),
@@ -344,8 +355,8 @@ impl Driver {
         self.control.put(&header, permit, |out| end.put(out));
     }
 
-    fn ping(&mut self) {
-        let header = self.mux.session.link.header(Kind::Ping, 0);
+    fn ping(&mut self, id: u64) {
+        let header = self.mux.session.link.header(Kind::Ping, id);
         self.control.put(&header, None, |out| Pulse::default().put(out));
     }
 
@@ -401,12 +412,12 @@ impl Driver {
                 if self.mux.len() == 0 {
                     output.shrink();
                 }
-                if self.breaking.is_empty()
-                    && self.control.len() == 0
-                    && let Some(finished) = self.finished.take()
-                {
-                    // Whoever waits for it may be gone.
-                    finished.send(()).ok();
+                drop(output);
+                let is_written = self.breaking.is_empty() && self.control.len() == 0;
+                if is_written && self.finished.is_some() && !self.has_pinged_last {
+                    self.has_pinged_last = true;
+                    self.ping(LAST_PING);
+                    cx.waker().wake_by_ref();
                 }
                 Poll::Pending
             }
