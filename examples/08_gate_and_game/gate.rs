@@ -1,6 +1,6 @@
 //! The gate: players come by TCP, and each goes on by a stream to the game that it belongs to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaway::{
     LogicalAddr, MessageReader, MessageWriter, Node, NodeType, Pick, Reason, SendError, Stream,
@@ -10,13 +10,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio::{select, spawn, try_join};
 
 use crate::{Result, must, process};
 
 pub(crate) const GAMES: NodeType = NodeType::new(2);
-/// For a game to be found that takes a player.
+/// For a game to be found that does not stop.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Pings = MessageReader<Ping, OwnedReadHalf>;
@@ -57,7 +57,7 @@ async fn player(node: Node, mut tcp: TcpStream) -> Result<()> {
     let mut pongs = MessageWriter::new(writer);
     let mut state = Some(State::default());
     while let Some(known) = state {
-        let game = timeout(PATIENCE, open(&node, number)).await??;
+        let game = open(&node, number).await?;
         state = stay(&mut pings, &mut pongs, game, known).await?;
     }
     Ok(pongs.finish().await?)
@@ -65,11 +65,14 @@ async fn player(node: Node, mut tcp: TcpStream) -> Result<()> {
 
 /// A stream to the game of this player: the same one for the same number, as long as it is there.
 async fn open(node: &Node, number: u32) -> std::result::Result<Stream, SendError> {
+    let until = Instant::now() + PATIENCE;
     loop {
         let game = node.open_stream(Pick::by_key(GAMES, number), "game");
         match game.metadata("player", number.to_string()).await {
             // It has just begun to stop, and this node is about to hear of that.
-            Err(error) if error.reason == Reason::Draining => sleep(Duration::from_millis(2)).await,
+            Err(error) if error.reason == Reason::Draining && Instant::now() < until => {
+                sleep(Duration::from_millis(2)).await;
+            }
             outcome => return outcome,
         }
     }

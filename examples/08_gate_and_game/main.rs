@@ -140,7 +140,7 @@ impl fmt::Display for Table<'_> {
         let Played { times, moves, moved, sent, wrong, dropped, .. } = self.played;
         let mut times = times.clone();
         times.sort_unstable();
-        let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last());
+        let at = |percent: usize| times.get(times.len() * percent / 100);
         let millis = |time: Option<&Duration>| time.map_or(0.0, |time| 1000.0 * time.as_secs_f64());
         let [p50, p99, longest] = [at(50), at(99), times.last()].map(millis);
         let trips = times.len();
