@@ -36,6 +36,8 @@ mod chapters {
     struct Calls;
     #[doc = include_str!("src/messages.md")]
     struct Messages;
+    #[doc = include_str!("src/streams.md")]
+    struct Streams;
     #[doc = include_str!("src/pickers.md")]
     struct Pickers;
     #[doc = include_str!("src/layers.md")]

@@ -9,11 +9,13 @@ use std::time::Duration;
 use seaway::discovery::{InProcess, Member, MembersFile};
 use seaway::layer::RateLimit;
 use seaway::{
-    Builder, CallError, Config, Limit, LogicalAddr, Node, NodeType, Pick, StartError, StopCause,
+    Builder, CallError, Config, Context, Limit, LogicalAddr, MessageWriter, Node, NodeType, Pick,
+    StartError, StopCause, Stream,
 };
 use seaway_discovery_mock::MockDiscovery;
 use seaway_guide::Room;
 use seaway_guide::chat::{JoinRequest, Line, room};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -175,6 +177,50 @@ async fn the_chapter_on_messages_quotes_what_is_told() {
         bounced.push(timeout(LONG, notices.recv()).await.unwrap().unwrap());
     }
     assert_quoted!("messages.md", texts([&nobody, &bounced[0], &bounced[1]]));
+}
+
+/// A stream to a room that serves it with `handler`, and the room.
+async fn stream<F>(
+    (members, guest): (&InProcess, &Node),
+    room: &str,
+    handler: fn(Context, Stream) -> F,
+) -> (Node, Stream)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let builder = Node::builder(room).on_stream("lines", handler);
+    let node = start(members, room, builder).await;
+    (node, guest.open_stream(addr(room), "lines").await.unwrap())
+}
+
+/// What its reader is told.
+async fn told(mut stream: Stream) -> std::io::Error {
+    timeout(LONG, stream.read_u8()).await.unwrap().unwrap_err()
+}
+
+#[tokio::test]
+async fn the_chapter_on_streams_quotes_what_is_told() {
+    let members = InProcess::new();
+    let guest = guest(&members).await;
+    let _room = start(&members, "1.7.1", serving("1.7.1")).await;
+    let nobody = guest.open_stream(addr("1.7.1"), "lines").await.unwrap_err();
+
+    let cluster = (&members, &guest);
+    let (_room, dropped) = stream(cluster, "1.7.3", |_, _| async {}).await;
+    let dropped = told(dropped).await;
+    let (_room, reset) = stream(cluster, "1.7.4", |_, stream| async { stream.reset(7) }).await;
+    let reset = told(reset).await;
+    let handler = |_, stream: Stream| async {
+        std::future::pending::<()>().await;
+        drop(stream);
+    };
+    let (room, stopped) = stream(cluster, "1.7.5", handler).await;
+    room.shutdown(Duration::ZERO).await;
+    let stopped = told(stopped).await;
+
+    let mut writer = MessageWriter::new(Vec::new()).with_limit(4);
+    let long = writer.send(&Line { text: "hello".into() }).await.unwrap_err();
+    assert_quoted!("streams.md", texts([&nobody, &dropped, &reset, &stopped, &long]));
 }
 
 #[tokio::test]
