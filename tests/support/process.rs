@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use seaway::discovery::MembersFile;
 use seaway::{Config, Method, Node, Undeliverable};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy, split};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -204,6 +204,14 @@ impl Process {
         self.signal("CONT");
     }
 
+    /// The memory that it has now, in bytes.
+    pub fn memory(&self) -> u64 {
+        let process = self.child.id().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     fn signal(&self, signal: &str) {
         let process = self.child.id().unwrap().to_string();
         let command = format!("kill -{signal} {process}");
@@ -258,6 +266,16 @@ async fn live(address: &str) {
         .on_call(COUNT, |_, request: Number| async move {
             say(&format!("counted {}", request.number));
             Ok(request)
+        })
+        .on_stream("echo", |_, stream| async move {
+            let (mut reader, mut writer) = split(stream);
+            copy(&mut reader, &mut writer).await.ok();
+            writer.shutdown().await.ok();
+        })
+        .on_stream("hold", |_, stream| async move {
+            say("holds");
+            std::future::pending::<()>().await;
+            drop(stream);
         })
         .on_message(|_, message: Number| async move { say(&format!("handled {}", message.number)) })
         .on_undeliverable(|notice| match notice {
