@@ -297,7 +297,7 @@ async fn p20_a_peer_with_the_key_is_told_why_it_is_refused() {
         ),
         ("guest", Peer { flags: 1, ..peer.clone() }, NODE, RPC, 10),
         ("lane", peer.clone(), NODE, 7, 11),
-        ("stream lane", peer.clone(), NODE, 2, 11),
+        ("the next lane", peer.clone(), NODE, 3, 11),
         ("own address", Peer { address: crate::raw::bits(NODE), ..peer.clone() }, NODE, RPC, 12),
     ];
     for (what, peer, meant, lane, reason) in cases {
