@@ -5,6 +5,8 @@ mod support;
 
 #[path = "hostile/child.rs"]
 mod child;
+#[path = "hostile/floods.rs"]
+mod floods;
 #[path = "hostile/frames.rs"]
 mod frames;
 #[path = "hostile/handshake.rs"]
@@ -13,10 +15,14 @@ mod handshake;
 mod links;
 #[path = "hostile/memory.rs"]
 mod memory;
+#[path = "hostile/nonsense.rs"]
+mod nonsense;
 #[path = "hostile/resources.rs"]
 mod resources;
 #[path = "hostile/strangers.rs"]
 mod strangers;
+#[path = "hostile/streams.rs"]
+mod streams;
 
 #[path = "support/raw/mod.rs"]
 mod raw;

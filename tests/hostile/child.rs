@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::AsyncBufReadExt;
 
 use crate::support::until;
-use crate::{memory, resources};
+use crate::{floods, memory, resources};
 
 /// Names what a child is to be.
 const ROLE: &str = "SEAWAY_TEST_ROLE";
@@ -23,6 +23,8 @@ pub(crate) enum Role {
     Large,
     /// Its limits are small, and on a word it sends all that its peers' outboxes take.
     Small,
+    /// It serves streams.
+    Streams,
 }
 
 /// A node in a process of its own. Killed with its owner.
@@ -103,7 +105,8 @@ fn word(lines: &mut impl BufRead, first: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_ends_when_its_parent_is_gone() {
     if let Ok(role) = std::env::var(ROLE) {
-        return be(if role == "Large" { Role::Large } else { Role::Small }).await;
+        let roles = [Role::Large, Role::Small, Role::Streams];
+        return be(roles.into_iter().find(|it| format!("{it:?}") == role).unwrap()).await;
     }
     let mut node = Node::start(Role::Large, 64);
     drop(node.stdin.take());
@@ -120,6 +123,7 @@ async fn be(role: Role) {
     let node = match role {
         Role::Large => resources::large_node().await,
         Role::Small => memory::small_node().await,
+        Role::Streams => floods::streaming_node().await,
     };
     println!("{SPEAK_UP}{}", node.local_addr());
     let mut commands = tokio::io::BufReader::new(tokio::io::stdin()).lines();

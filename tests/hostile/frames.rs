@@ -154,6 +154,8 @@ fn broken(raw: &Raw) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         ("kind 0", with(&|bytes| bytes[4] = 0), "kind 0"),
         ("kind 13", with(&|bytes| bytes[4] = 13), "kind 13"),
+        ("a preamble", with(&|bytes| bytes[4] = kind::OPEN), "lane"),
+        ("an end", with(&|bytes| bytes[4] = kind::END), "lane"),
         ("kind 127", with(&|bytes| bytes[4] = 127), "kind 127"),
         ("no addressee", Frame { to: 0, ..ping.clone() }.encode(), "kind 8"),
         ("no sender", Frame { from: 0, ..ping.clone() }.encode(), "kind 8"),

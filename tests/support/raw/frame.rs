@@ -39,6 +39,15 @@ impl Frame {
         bytes
     }
 
+    /// Takes a whole frame off what has come; `None` if there is none yet.
+    pub fn cut(bytes: &mut Vec<u8>) -> Option<Self> {
+        let header: [u8; 44] = bytes.get(..44)?.try_into().unwrap();
+        let total = 4 + usize::try_from(number(&header[..4])).unwrap();
+        let frame = Self::decode(&header, bytes.get(44..total)?);
+        bytes.drain(..total);
+        Some(frame)
+    }
+
     fn decode(header: &[u8; 44], rest: &[u8]) -> Self {
         let narrow = |range: std::ops::Range<usize>| u32::try_from(number(&header[range])).unwrap();
         let extension = usize::try_from(number(&header[40..42])).unwrap();
@@ -70,6 +79,25 @@ impl Frame {
     }
 }
 
+impl Peer {
+    /// A frame of this peer, with its incarnation.
+    pub fn frame(&self, to: u32, kind: u8, id: u64, body: &[u8]) -> Frame {
+        Frame {
+            kind,
+            flags: 0,
+            hops: 0,
+            to,
+            from: self.address,
+            id,
+            incarnation: self.incarnation,
+            seq: 0,
+            time_left: u32::MAX,
+            extension: Vec::new(),
+            body: body.to_vec(),
+        }
+    }
+}
+
 /// One lane to a node.
 pub struct Raw {
     pub stream: TcpStream,
@@ -84,19 +112,7 @@ pub struct Raw {
 impl Raw {
     /// A frame to the node, with this peer's incarnation.
     pub fn frame(&self, kind: u8, id: u64, body: &[u8]) -> Frame {
-        Frame {
-            kind,
-            flags: 0,
-            hops: 0,
-            to: self.node,
-            from: self.peer.address,
-            id,
-            incarnation: self.peer.incarnation,
-            seq: 0,
-            time_left: u32::MAX,
-            extension: Vec::new(),
-            body: body.to_vec(),
-        }
+        self.peer.frame(self.node, kind, id, body)
     }
 
     pub fn request(&self, id: u64, method: &str, message: &[u8]) -> Frame {

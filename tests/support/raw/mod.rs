@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 mod frame;
+pub mod pipes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +18,7 @@ pub use frame::{Frame, Raw};
 
 pub const RPC: u8 = 0;
 pub const MESSAGE: u8 = 1;
+pub const STREAM: u8 = 2;
 
 pub mod kind {
     pub const MESSAGE: u8 = 1;
@@ -29,6 +31,8 @@ pub mod kind {
     pub const PING: u8 = 8;
     pub const PONG: u8 = 9;
     pub const GO_AWAY: u8 = 10;
+    pub const OPEN: u8 = 11;
+    pub const END: u8 = 12;
 }
 
 pub mod reason {
@@ -38,8 +42,10 @@ pub mod reason {
     pub const UNIMPLEMENTED: u8 = 6;
     pub const NO_ROUTE: u8 = 8;
     pub const INCARNATION: u8 = 11;
+    pub const HOPS: u8 = 12;
     pub const EXTENSION: u8 = 13;
     pub const MALFORMED: u8 = 14;
+    pub const REFUSED: u8 = 16;
 }
 
 mod message {
