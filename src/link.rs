@@ -80,6 +80,8 @@ pub(crate) struct Link {
     failed: AtomicU64,
     /// Somebody wants to know whether the peer can be reached again, though no frame waits.
     is_wanted: AtomicBool,
+    /// Discovery has the peer, as far as senders may know.
+    is_member: AtomicBool,
     /// The last thing that went wrong, for errors.
     trouble: Mutex<String>,
 }
@@ -107,6 +109,7 @@ impl Link {
             probed: Default::default(),
             failed: AtomicU64::new(0),
             is_wanted: AtomicBool::new(false),
+            is_member: AtomicBool::new(true),
             trouble: Mutex::default(),
             home,
         });
@@ -286,6 +289,16 @@ impl Link {
     /// Whether the peer takes nothing new.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Discovery has the peer no more, or has it again: counts for senders at once, before the driver
+    /// hears of it.
+    pub(crate) fn set_member(&self, is_member: bool) {
+        self.is_member.store(is_member, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_member(&self) -> bool {
+        self.is_member.load(Ordering::Relaxed)
     }
 
     /// Whether the peer is worth picking, as far as this node knows.

@@ -112,10 +112,9 @@ impl Router {
 
     /// The link on which something new from this node to `to` goes out; made when used first.
     pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
-        // A neighbour that has a link was a member when that began, and its lanes know if it is none
-        // any more.
+        // A neighbour that has a link needs no look into the table.
         let neighbour = if self.is_beyond(to) { None } else { self.existing(to) };
-        let link = match neighbour {
+        let link = match neighbour.filter(|link| link.is_member()) {
             Some(link) => link,
             None => self.next(self.home.me, to)?,
         };

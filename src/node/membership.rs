@@ -216,6 +216,12 @@ impl Follower {
     /// in the order in which they came.
     async fn obey(&self, picture: &Picture, changes: &[ViewChange]) {
         let inner = &self.inner;
+        for change in changes {
+            let is_member = !matches!(change, ViewChange::Removed(_));
+            if let Some(link) = inner.router.existing(change.address()) {
+                link.set_member(is_member);
+            }
+        }
         inner.router.set_table(picture.table().clone());
         for change in changes {
             tell_link(inner, change).await;
