@@ -41,7 +41,7 @@ use crate::addr::LogicalAddr;
 use crate::error::StreamError;
 use crate::wire::{Break, Fault};
 use ends::{Ends, Short};
-use mux::{Broken, Mux, Pipe};
+use mux::{Broken, Known, Mux, Pipe};
 
 /// The first byte of whoever accepts a stream.
 const ACCEPTED: u8 = 0;
@@ -76,6 +76,7 @@ pub struct Stream {
     yamux: Option<yamux::Stream>,
     number: u32,
     ends: Arc<Ends>,
+    _known: Known,
     mux: Arc<Mux>,
     /// The node at the other end, which may be beyond harbors.
     peer: LogicalAddr,
@@ -92,11 +93,12 @@ pub struct Stream {
 
 impl Stream {
     fn new(pipe: Pipe, mux: Arc<Mux>, peer: LogicalAddr, permit: OwnedSemaphorePermit) -> Self {
-        let Pipe { yamux, ends } = pipe;
+        let Pipe { yamux, ends, known } = pipe;
         Self {
             number: yamux.id().val(),
             yamux: Some(yamux),
             ends,
+            _known: known,
             mux,
             peer,
             read: 0,
@@ -278,7 +280,6 @@ impl Drop for Stream {
             let fault = self.mux.fault(Break::Dropped, "");
             self.tell_broken(fault);
         }
-        self.mux.forget(self.number);
     }
 }
 

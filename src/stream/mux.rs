@@ -57,6 +57,19 @@ pub(super) struct Broken {
 pub(super) struct Pipe {
     pub(super) yamux: yamux::Stream,
     pub(super) ends: Arc<Ends>,
+    pub(super) known: Known,
+}
+
+/// Knows a stream by its number, until it is over at this end, or was never taken.
+pub(super) struct Known {
+    mux: Arc<Mux>,
+    number: u32,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.mux.carried.lock().by_number.remove(&self.number);
+    }
 }
 
 /// Where new streams and news of the connection go.
@@ -100,14 +113,15 @@ impl Mux {
         Fault { cause, hop: self.session.link.home.me, text: text.into() }
     }
 
-    /// A stream is over at this end.
-    pub(super) fn forget(&self, number: u32) {
-        self.carried.lock().by_number.remove(&number);
-    }
-
     /// How many streams are open.
     pub(super) fn len(&self) -> usize {
         self.carried.lock().by_number.len()
+    }
+
+    fn pipe(self: &Arc<Self>, yamux: yamux::Stream) -> Pipe {
+        let number = yamux.id().val();
+        let ends = self.register(number);
+        Pipe { yamux, ends, known: Known { mux: Arc::clone(self), number } }
     }
 
     fn register(&self, number: u32) -> Arc<Ends> {

@@ -173,7 +173,6 @@ fn refuse_one_too_many(mux: &Mux, pipe: Pipe, max: usize) {
     let text = format!("it takes no more than {max} at once from one peer, its `streams_max`");
     let fault = mux.fault(Break::Refused(Reason::Busy), text);
     mux.break_off(Broken { number, fault, yamux: Some(pipe.yamux), permit: None });
-    mux.forget(number);
     mux.session.link.home.counters.streams_refused.add(1);
 }
 

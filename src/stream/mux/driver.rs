@@ -289,14 +289,12 @@ impl Driver {
             }
             match self.connection.poll_new_outbound(cx) {
                 Poll::Ready(Ok(yamux)) => {
+        self.wanted.retain(|wanted| !wanted.is_closed());
                     self.opened += 1;
-                    let ends = self.mux.register(yamux.id().val());
-                    let number = yamux.id().val();
-                    let wanted = self.wanted.pop_front();
-                    let given = wanted.map(|wanted| wanted.send(Pipe { yamux, ends }));
-                    if !matches!(given, Some(Ok(()))) {
-                        // Nobody waits for it any more.
-                        self.mux.forget(number);
+                    let pipe = self.mux.pipe(yamux);
+                    if let Some(wanted) = self.wanted.pop_front() {
+                        // It may be given up at this moment.
+                        wanted.send(pipe).ok();
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -312,8 +310,8 @@ impl Driver {
             self.control.begin(yamux);
             return;
         }
-        let ends = self.mux.register(number);
-        self.host.arrive(&self.mux, Pipe { yamux, ends });
+        let pipe = self.mux.pipe(yamux);
+        self.host.arrive(&self.mux, pipe);
     }
 
     /// `None`: nothing is to be done about it.
