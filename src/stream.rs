@@ -40,7 +40,7 @@ pub(crate) use table::Streams;
 use crate::addr::LogicalAddr;
 use crate::error::StreamError;
 use crate::wire::{Break, Fault};
-use ends::{Ends, Short};
+use ends::Ends;
 use mux::{Broken, Known, Mux, Pipe};
 
 /// The first byte of whoever accepts a stream.
@@ -151,7 +151,8 @@ impl Stream {
         let limit = Duration::from_millis(self.mux.session.link.home.dead_ms());
         let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(grace.as_mut().poll(cx));
-        Poll::Ready(self.mux.fault(Break::Truncated, "its other end did not say that it had ended"))
+        let text = "its other end did not say how it had ended, or had sent more";
+        Poll::Ready(self.mux.fault(Break::Truncated, text))
     }
 
     /// No byte is there to read.
@@ -161,10 +162,7 @@ impl Stream {
                 self.has_read_all = true;
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(Short::Broken(fault))) => Poll::Ready(Err(fault)),
-            Poll::Ready(Err(Short::Truncated)) => {
-                Poll::Ready(Err(self.mux.fault(Break::Truncated, "")))
-            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Pending if is_dry => self.poll_grace(cx).map(Err),
             Poll::Pending => Poll::Pending,
         }

@@ -70,16 +70,14 @@ impl Ends {
         read: u64,
         is_dry: bool,
         cx: &Context<'_>,
-    ) -> Poll<Result<(), Short>> {
+    ) -> Poll<Result<(), Fault>> {
         let mut state = self.state.lock();
         if state.ended == Some(read) {
             return Poll::Ready(Ok(()));
         }
         let is_final = state.ended.is_none() || state.is_over || is_dry;
-        match &state.broken {
-            Some(fault) if is_final => return Poll::Ready(Err(Short::Broken(fault.clone()))),
-            None if is_dry && state.ended.is_some() => return Poll::Ready(Err(Short::Truncated)),
-            _ => {}
+        if let Some(fault) = state.broken.as_ref().filter(|_| is_final) {
+            return Poll::Ready(Err(fault.clone()));
         }
         state.reader = Some(cx.waker().clone());
         Poll::Pending
@@ -139,13 +137,6 @@ impl Ends {
     }
 }
 
-/// Why less came than a whole direction.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Short {
-    Broken(Fault),
-    Truncated,
-}
-
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -176,12 +167,12 @@ mod tests {
         End { bytes, fault: None }
     }
 
-    fn poll(ends: &Ends, read: u64, is_dry: bool) -> Poll<Result<(), Short>> {
+    fn poll(ends: &Ends, read: u64, is_dry: bool) -> Poll<Result<(), Fault>> {
         ends.poll_end(read, is_dry, &Context::from_waker(Waker::noop()))
     }
 
-    fn broken(cause: Break) -> Poll<Result<(), Short>> {
-        Poll::Ready(Err(Short::Broken(fault(cause))))
+    fn broken(cause: Break) -> Poll<Result<(), Fault>> {
+        Poll::Ready(Err(fault(cause)))
     }
 
     #[test]
@@ -191,7 +182,7 @@ mod tests {
         assert_eq!(poll(&ends, 5, true), Poll::Pending, "the word of the peer is still missing");
         ends.on_end(ended(7));
         assert_eq!(poll(&ends, 5, false), Poll::Pending);
-        assert_eq!(poll(&ends, 5, true), Poll::Ready(Err(Short::Truncated)));
+        assert_eq!(poll(&ends, 5, true), Poll::Pending, "what broke it is not known yet");
         assert_eq!(poll(&ends, 7, false), Poll::Ready(Ok(())));
     }
 
