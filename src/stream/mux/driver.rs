@@ -75,7 +75,6 @@ pub(in crate::stream) async fn carry(
     host.close(&mux);
     let link = &mux.session.link;
     let detail = if mux.session.ended.is_cancelled() { link.trouble() } else { cause.clone() };
-    mux.break_all(&mux.fault(Break::Lost, detail));
     if cause != PANICKED {
         // The peer finds out by itself if this takes too long.
         drop(timeout(FAREWELL, poll_fn(|cx| driver.poll_farewell(cx))).await);
@@ -83,6 +82,8 @@ pub(in crate::stream) async fn carry(
     cause
 }
 
+    // What the peer still had to say of its streams comes before that.
+    mux.break_all(&mux.fault(Break::Lost, detail));
 fn yamux_config(config: &Config) -> yamux::Config {
     let mut yamux = yamux::Config::default();
     // Ours are the limits that are kept, when a stream is taken in; those that wait to be
@@ -427,12 +428,15 @@ impl Driver {
         if self.output.lock().poll_shutdown(cx).is_pending() {
             return Poll::Pending;
         }
-        while let Poll::Ready(next) = self.connection.poll_next_inbound(cx) {
-            if !matches!(next, Some(Ok(_))) {
-                return Poll::Ready(());
-            }
+        let mut is_over = false;
+        while !is_over && let Poll::Ready(next) = self.connection.poll_next_inbound(cx) {
+            is_over = !matches!(next, Some(Ok(_)));
         }
-        Poll::Pending
+        while let Poll::Ready(Ok(frame)) = self.control.poll_frame(cx) {
+            // Whatever else it says makes no difference any more.
+            drop(self.on_frame(&frame));
+        }
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn on_tick(&mut self) -> Option<Turn> {
