@@ -34,6 +34,8 @@ pub(super) struct Output {
     bytes: BytesMut,
     /// The connection takes nothing, since then.
     stuck_since: Option<Millis>,
+    /// When something came last.
+    heard: Millis,
     session: Arc<Session>,
 }
 
@@ -44,6 +46,7 @@ impl Buffered {
             writer,
             bytes: BytesMut::new(),
             stuck_since: None,
+            heard: session.link.home.clock.now(),
             session: Arc::clone(&session),
         };
         let output = Arc::new(Mutex::new(output));
@@ -65,6 +68,7 @@ impl Buffered {
             let text = "this node stood still for longer than its peers wait";
             return Err(io::Error::other(text));
         }
+        self.output.lock().heard = now;
         Ok(read)
     }
 }
@@ -168,6 +172,11 @@ impl Output {
     /// Since when the connection takes nothing, if it does not.
     pub(super) fn stuck_since(&self) -> Option<Millis> {
         self.stuck_since
+    }
+
+    /// When something came last over the same connection.
+    pub(super) fn heard(&self) -> Millis {
+        self.heard
     }
 
     /// Says that nothing more comes, so that the peer sees an end and not a reset, which would

@@ -33,6 +33,8 @@ const FAREWELL: Duration = Duration::from_millis(200);
 const CONTROL_BYTES_MAX: usize = 1 << 20;
 /// Why a connection is over whose peer is stuck.
 const NOT_TAKEN: &str = "the peer does not take what is sent to it";
+/// Why a connection is over that has died without a word.
+const SILENT: &str = "nothing came from the peer for three heartbeats";
 /// Why a connection is over in which yamux cannot be trusted any more.
 const PANICKED: &str = "yamux panicked";
 /// The id of the last ping: whoever answers it has read all before it. Others have 0.
@@ -65,6 +67,7 @@ pub(in crate::stream) async fn carry(
         opened: 0,
         leaving: Leaving::No,
         is_watching: false,
+        beating: None,
         finished: None,
         has_pinged_last: false,
         host: Arc::clone(&host),
@@ -79,11 +82,11 @@ pub(in crate::stream) async fn carry(
         // The peer finds out by itself if this takes too long.
         drop(timeout(FAREWELL, poll_fn(|cx| driver.poll_farewell(cx))).await);
     }
+    // What the peer still had to say of its streams comes before that.
+    mux.break_all(&mux.fault(Break::Lost, detail));
     cause
 }
 
-    // What the peer still had to say of its streams comes before that.
-    mux.break_all(&mux.fault(Break::Lost, detail));
 fn yamux_config(config: &Config) -> yamux::Config {
     let mut yamux = yamux::Config::default();
     // Ours are the limits that are kept, when a stream is taken in; those that wait to be
@@ -137,6 +140,8 @@ struct Driver {
     opened: u32,
     leaving: Leaving,
     is_watching: bool,
+    /// There are streams since then, and when a ping was put last.
+    beating: Option<(Millis, Millis)>,
     /// Whoever waits until the peer has read all.
     finished: Option<oneshot::Sender<()>>,
     has_pinged_last: bool,
@@ -172,8 +177,10 @@ impl Driver {
     }
 
     fn tick(&self) -> Duration {
-        let idle = self.mux.session.link.home.config.stream_idle_timeout;
-        idle.map_or(TICK, |idle| (idle / 4).clamp(Duration::from_millis(1), TICK))
+        let config = &self.mux.session.link.home.config;
+        let tick = TICK.min(config.heartbeat / 2);
+        let tick = config.stream_idle_timeout.map_or(tick, |idle| tick.min(idle / 4));
+        tick.max(Duration::from_millis(1))
     }
 
     fn now(&self) -> Millis {
@@ -282,6 +289,7 @@ impl Driver {
             // A stream comes to be with its first bytes.
             self.ping(0);
         }
+        self.wanted.retain(|wanted| !wanted.is_closed());
         let opened_max = self.mux.session.link.home.config.streams_per_connection_max;
         while !self.wanted.is_empty() {
             if self.opened >= opened_max {
@@ -290,7 +298,6 @@ impl Driver {
             }
             match self.connection.poll_new_outbound(cx) {
                 Poll::Ready(Ok(yamux)) => {
-        self.wanted.retain(|wanted| !wanted.is_closed());
                     self.opened += 1;
                     let pipe = self.mux.pipe(yamux);
                     if let Some(wanted) = self.wanted.pop_front() {
@@ -450,6 +457,9 @@ impl Driver {
         {
             return Some(Turn::Over("the peer does not answer".to_owned()));
         }
+        if let Some(over) = self.beat(now) {
+            return Some(over);
+        }
         if let Some(idle) = home.config.stream_idle_timeout {
             for (number, ends) in self.mux.all() {
                 if !ends.is_broken() && ends.idle_ms(now) >= millis(idle) {
@@ -468,5 +478,25 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// While there are streams both ends speak with each heartbeat: else one that only reads would
+    /// wait for ever on a connection that died alone.
+    fn beat(&mut self, now: Millis) -> Option<Turn> {
+        if self.mux.len() == 0 {
+            self.beating = None;
+            return None;
+        }
+        let home = Arc::clone(&self.mux.session.link.home);
+        let (since, pinged) = match self.beating {
+            Some(beating) if now.since(beating.1) < millis(home.config.heartbeat) => beating,
+            before => {
+                self.ping(0);
+                (before.map_or(now, |(since, _)| since), now)
+            }
+        };
+        self.beating = Some((since, pinged));
+        let heard = self.output.lock().heard().max(since);
+        (now.since(heard) >= home.dead_ms()).then(|| Turn::Over(SILENT.to_owned()))
     }
 }
