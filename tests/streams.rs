@@ -9,6 +9,8 @@ mod basics;
 mod drains;
 #[path = "streams/ends.rs"]
 mod ends;
+#[path = "streams/life.rs"]
+mod life;
 #[path = "streams/limits.rs"]
 mod limits;
 #[path = "streams/many.rs"]
