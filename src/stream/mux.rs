@@ -1,5 +1,6 @@
 //! One connection that carries streams, as they see it.
 
+mod carry;
 mod driver;
 
 use std::collections::{HashMap, VecDeque};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-pub(super) use driver::carry;
+pub(super) use carry::carry;
 
 use super::ends::Ends;
 use crate::link::Session;

@@ -11,24 +11,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::{Broken, EARLY_MAX, Host, Mux, Order, Pipe};
+use super::carry::yamux_config;
+use super::{Broken, Host, Mux, Order, Pipe};
 use crate::clock::{Millis, millis};
-use crate::config::Config;
-use crate::link::{Carried, Session};
+use crate::link::Carried;
 use crate::stream::buffered::{Buffered, Output};
 use crate::stream::control::Control;
 use crate::wire::{Break, End, Fault, Frame, GoAway, Header, Kind, Pulse};
 
-/// What a stream may hold that nobody reads, and yamux's own first window; see its `DEFAULT_CREDIT`.
-const WINDOW_BYTES: usize = 256 << 10;
-/// The largest body that yamux sends in one frame. More costs other streams time, less costs CPU.
-const SPLIT_BYTES: usize = 64 << 10;
 /// How often a connection with streams looks for those that are idle, and whether it is stuck.
 const TICK: Duration = Duration::from_millis(500);
-/// How long the last bytes of a connection may take to be written.
-const FAREWELL: Duration = Duration::from_millis(200);
 /// More of what tells how streams end does not wait: the peer makes them end, and reads nothing.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
 /// Why a connection is over whose peer is stuck.
@@ -36,69 +30,11 @@ const NOT_TAKEN: &str = "the peer does not take what is sent to it";
 /// Why a connection is over that has died without a word.
 const SILENT: &str = "nothing came from the peer for three heartbeats";
 /// Why a connection is over in which yamux cannot be trusted any more.
-const PANICKED: &str = "yamux panicked";
+pub(super) const PANICKED: &str = "yamux panicked";
 /// The id of the last ping: whoever answers it has read all before it. Others have 0.
 const LAST_PING: u64 = 1;
 /// How long a connection that was left stays after its last stream.
 const LINGER_MS: u64 = 1_000;
-
-/// Carries streams over a connection until it ends, and says why it did.
-pub(in crate::stream) async fn carry(
-    session: Arc<Session>,
-    carried: Carried,
-    host: Arc<dyn Host>,
-    begun: impl FnOnce(&Arc<Mux>),
-) -> String {
-    let is_dialer = carried.is_dialer;
-    let (orders, inbox) = mpsc::unbounded_channel();
-    let mux = Arc::new(Mux { session: Arc::clone(&session), orders, carried: Mutex::default() });
-    let (buffered, output) = Buffered::new(session, carried);
-    let mode = if is_dialer { yamux::Mode::Client } else { yamux::Mode::Server };
-    let config = &mux.session.link.home.config;
-    let mut driver = Driver {
-        connection: yamux::Connection::new(buffered, yamux_config(config), mode),
-        output,
-        inbox,
-        wanted: VecDeque::new(),
-        breaking: Vec::new(),
-        control: Control::default(),
-        is_dialer,
-        has_yielded: false,
-        opened: 0,
-        leaving: Leaving::No,
-        is_watching: false,
-        beating: None,
-        finished: None,
-        has_pinged_last: false,
-        host: Arc::clone(&host),
-        mux: Arc::clone(&mux),
-    };
-    begun(&mux);
-    let cause = driver.run().await;
-    host.close(&mux);
-    let link = &mux.session.link;
-    let detail = if mux.session.ended.is_cancelled() { link.trouble() } else { cause.clone() };
-    if cause != PANICKED {
-        // The peer finds out by itself if this takes too long.
-        drop(timeout(FAREWELL, poll_fn(|cx| driver.poll_farewell(cx))).await);
-    }
-    // What the peer still had to say of its streams comes before that.
-    mux.break_all(&mux.fault(Break::Lost, detail));
-    cause
-}
-
-fn yamux_config(config: &Config) -> yamux::Config {
-    let mut yamux = yamux::Config::default();
-    // Ours are the limits that are kept, when a stream is taken in; those that wait to be
-    // forgotten count here, too, and to have too many ends the connection.
-    let streams = 4 * config.streams_max + EARLY_MAX;
-    let window = streams * WINDOW_BYTES + config.stream_growth_bytes_max;
-    yamux.set_max_connection_receive_window(None);
-    yamux.set_max_num_streams(streams);
-    yamux.set_max_connection_receive_window(Some(window));
-    yamux.set_split_send_size(SPLIT_BYTES);
-    yamux
-}
 
 /// How far a connection is with opening no more streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +59,7 @@ enum Turn {
     Watch,
 }
 
-struct Driver {
+pub(super) struct Driver {
     mux: Arc<Mux>,
     connection: yamux::Connection<Buffered>,
     output: Arc<Mutex<Output>>,
@@ -149,7 +85,38 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(&mut self) -> String {
+    pub(super) fn new(
+        mux: &Arc<Mux>,
+        carried: Carried,
+        inbox: mpsc::UnboundedReceiver<Order>,
+        host: &Arc<dyn Host>,
+    ) -> Self {
+        let is_dialer = carried.is_dialer;
+        let (buffered, output) = Buffered::new(Arc::clone(&mux.session), carried);
+        let mode = if is_dialer { yamux::Mode::Client } else { yamux::Mode::Server };
+        let config = yamux_config(&mux.session.link.home.config);
+        Self {
+            mux: Arc::clone(mux),
+            connection: yamux::Connection::new(buffered, config, mode),
+            output,
+            inbox,
+            wanted: VecDeque::new(),
+            breaking: Vec::new(),
+            control: Control::default(),
+            is_dialer,
+            has_yielded: false,
+            opened: 0,
+            leaving: Leaving::No,
+            is_watching: false,
+            beating: None,
+            finished: None,
+            has_pinged_last: false,
+            host: Arc::clone(host),
+        }
+    }
+
+    /// Runs until the connection is over; says why.
+    pub(super) async fn run(&mut self) -> String {
         let mux = Arc::clone(&self.mux);
         let (mut ended, tick) = (mux.session.ended.clone(), self.tick());
         loop {
@@ -431,7 +398,7 @@ impl Driver {
     }
 
     /// Writes the rest, says that nothing more comes, and reads until the peer says so, too.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.output.lock().poll_shutdown(cx).is_pending() {
             return Poll::Pending;
         }
