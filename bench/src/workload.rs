@@ -26,41 +26,35 @@ pub struct Workload {
     pub payload_bytes: usize,
     /// Relays between client and server, each a process of its own.
     pub relays: usize,
+    /// Whether a slow peer, a dead one, and a bulk of bytes keep the client busy beside it.
+    pub is_troubled: bool,
 }
+
+const CALLS: Workload = Workload {
+    name: "",
+    kind: Kind::Call,
+    tasks: 64,
+    payload_bytes: 64,
+    relays: 0,
+    is_troubled: false,
+};
 
 /// All rows, in the order of the report.
 pub const ROWS: &[Workload] = &[
-    Workload { name: "one caller 64 B", kind: Kind::Call, tasks: 1, payload_bytes: 64, relays: 0 },
-    Workload { name: "c64 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64, relays: 0 },
-    Workload { name: "one-way 64 B", kind: Kind::OneWay, tasks: 64, payload_bytes: 64, relays: 0 },
-    Workload { name: "one harbor 64 B", kind: Kind::Call, tasks: 64, payload_bytes: 64, relays: 1 },
-    Workload {
-        name: "two harbors 64 B",
-        kind: Kind::Call,
-        tasks: 64,
-        payload_bytes: 64,
-        relays: 2,
-    },
-    Workload {
-        name: "bulk stream",
-        kind: Kind::Bulk,
-        tasks: 1,
-        payload_bytes: 64 << 10,
-        relays: 0,
-    },
-    Workload {
-        name: "100 streams 64 B",
-        kind: Kind::Stream,
-        tasks: 100,
-        payload_bytes: 64,
-        relays: 0,
-    },
+    Workload { name: "one caller 64 B", tasks: 1, ..CALLS },
+    Workload { name: "c64 64 B", ..CALLS },
+    Workload { name: "c64 beside trouble", is_troubled: true, ..CALLS },
+    Workload { name: "one-way 64 B", kind: Kind::OneWay, ..CALLS },
+    Workload { name: "one harbor 64 B", relays: 1, ..CALLS },
+    Workload { name: "two harbors 64 B", relays: 2, ..CALLS },
+    Workload { name: "bulk stream", kind: Kind::Bulk, tasks: 1, payload_bytes: 64 << 10, ..CALLS },
+    Workload { name: "100 streams 64 B", kind: Kind::Stream, tasks: 100, ..CALLS },
 ];
 
 impl Workload {
-    /// Whether it is about calls or messages, and not about streams.
+    /// Whether it is about calls or messages alone: then there is a floor for it.
     pub const fn is_framed(&self) -> bool {
-        matches!(self.kind, Kind::Call | Kind::OneWay)
+        matches!(self.kind, Kind::Call | Kind::OneWay) && !self.is_troubled
     }
 
     /// Finds a row by its full name.

@@ -3,11 +3,14 @@
 //! Each process has a discovery of its own that knows both nodes.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
 use seaway::discovery::{InProcess, Member};
 use seaway::{Builder, LogicalAddr, MessageId, Method, Node};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
 
 use super::{Client, Duplex, Hits, Peer, serve_stream};
 use crate::workload::Workload;
@@ -53,6 +56,9 @@ impl Peer for Seaway {
                 message_hits.hit();
                 std::future::ready(())
             })
+            .on_stream("drop", |_, mut stream| async move {
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
+            })
             .on_stream("bench", move |_, stream| {
                 serve_stream(stream, stream_hits.clone(), workload)
             })
@@ -73,8 +79,17 @@ impl Peer for Seaway {
     async fn connect(addr: &str, workload: Workload) -> Result<Self::Client> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let own = listener.local_addr()?.to_string();
-        let node = builder(CLIENT, &own, addr)?.listener(listener).start().await?;
-        Ok(NodeClient { node, server: server(workload).parse()? })
+        let discovery = members(CLIENT, &own, addr)?;
+        let builder = Node::builder(CLIENT).discovery(discovery.clone());
+        let (node, server) = (builder.listener(listener).start().await?, server(workload).parse()?);
+        let mut stalled = None;
+        if workload.is_troubled {
+            let slow = Node::builder(SLOW).in_process(&discovery);
+            stalled = Some(slow.on_bytes(DROP, |_, _| std::future::pending()).start().await?);
+            discovery.put(Member::new(DEAD.parse()?, "127.0.0.1:1"))?;
+            make_trouble(&node, server).await?;
+        }
+        Ok(NodeClient { node, server, _stalled: stalled })
     }
 }
 
@@ -82,6 +97,9 @@ const CLIENT: &str = "1.1.1";
 /// The harbor of the client's group, and that of the other.
 const NEAR: &str = "1.255.1";
 const FAR: &str = "2.255.1";
+/// One that nobody runs, and one whose handler never ends.
+const DEAD: &str = "1.2.8";
+const SLOW: &str = "1.2.9";
 const ALL: [&str; 5] = [CLIENT, NEAR, FAR, "1.2.1", "2.2.1"];
 
 /// Who serves: in the client's group, the harbor of the other one, or a member of that.
@@ -98,8 +116,13 @@ fn told(me: &str, addr: &str) -> String {
     format!("{me} {addr}")
 }
 
-/// A node that can dial the next one only, told as [`told`] does; any port will do for the others.
+/// A node that can dial the next one only, told as [`told`] does.
 fn builder(me: &str, addr: &str, next: &str) -> Result<Builder> {
+    Ok(Node::builder(me).discovery(members(me, addr, next)?))
+}
+
+/// Any port will do for those that are not dialled.
+fn members(me: &str, addr: &str, next: &str) -> Result<InProcess> {
     let discovery = InProcess::new();
     for address in ALL {
         discovery.put(Member::new(address.parse()?, "127.0.0.1:1"))?;
@@ -107,7 +130,35 @@ fn builder(me: &str, addr: &str, next: &str) -> Result<Builder> {
     for (address, network) in [Some((me, addr)), next.split_once(' ')].into_iter().flatten() {
         discovery.put(Member::new(address.parse()?, network))?;
     }
-    Ok(Node::builder(me).discovery(discovery))
+    Ok(discovery)
+}
+
+/// Keeps a node busy with a peer that does not take what it is sent, one that is not there, and a
+/// stream to the server, all of it at rates that leave a healthy peer its share of the machine.
+async fn make_trouble(node: &Node, server: LogicalAddr) -> Result<()> {
+    let (dead, slow): (LogicalAddr, LogicalAddr) = (DEAD.parse()?, SLOW.parse()?);
+    let caller = node.clone();
+    tokio::spawn(async move {
+        loop {
+            let call = caller.call(dead, ECHO, Payload::default());
+            call.within(Duration::from_millis(100)).await.ok();
+        }
+    });
+    let sender = node.clone();
+    tokio::spawn(async move {
+        loop {
+            // Most of them find the outbox full.
+            sender.try_send_bytes(slow, DROP, &[0; 1024]).ok();
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut bulk = node.open_stream(server, "drop").await?;
+    tokio::spawn(async move {
+        while bulk.write_all(&[0; 64 << 10]).await.is_ok() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    Ok(())
 }
 
 /// The calling node.
@@ -115,6 +166,7 @@ fn builder(me: &str, addr: &str, next: &str) -> Result<Builder> {
 pub struct NodeClient {
     node: Node,
     server: LogicalAddr,
+    _stalled: Option<Node>,
 }
 
 impl Client for NodeClient {

@@ -46,7 +46,7 @@ impl Peer for Tarpc {
     type Client = EchoClient;
 
     fn can(workload: &Workload) -> bool {
-        workload.kind == Kind::Call && workload.relays == 0
+        workload.kind == Kind::Call && workload.relays == 0 && workload.is_framed()
     }
 
     async fn serve(hits: Hits, _: Workload) -> Result<(Self::Server, String)> {

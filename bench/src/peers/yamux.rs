@@ -15,7 +15,7 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadC
 use yamux::{Config, Connection, Mode, Stream};
 
 use super::{Client, Duplex, Hits, Peer, serve_stream};
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 
 /// Bytes of each of the two buffers, and of the largest frame.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -30,7 +30,7 @@ impl Peer for Yamux {
     type Client = Opener;
 
     fn can(workload: &Workload) -> bool {
-        workload.relays == 0 && !workload.is_framed()
+        matches!(workload.kind, Kind::Stream | Kind::Bulk)
     }
 
     async fn serve(hits: Hits, workload: Workload) -> Result<(Self::Server, String)> {
