@@ -15,6 +15,8 @@ mod life;
 mod limits;
 #[path = "streams/many.rs"]
 mod many;
+#[path = "streams/picks.rs"]
+mod picks;
 
 use std::fmt::Debug;
 use std::io;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::mux::{Mux, Pipe};
 use super::table::{Peer, Streams};
@@ -28,6 +28,9 @@ use crate::wire::{Break, Header, Kind, NO_DEADLINE, Open, Reason};
 /// While it waits for a connection, a stream looks so often whether it should go another way.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long after a node has said that it stops another one is picked: discovery is about to say so.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// A stream that is ready to be opened: await it for the [`Stream`].
 ///
 /// ```no_run
@@ -41,6 +44,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// stream.read_to_end(&mut reply).await?;
 /// # Ok(()) }
 /// ```
+///
+/// While a node that was picked says that it stops, it is picked anew, until the time is over: for
+/// whoever goes on elsewhere because its node stops. A stream to an address is refused at once.
 ///
 /// # Errors
 ///
@@ -89,38 +95,49 @@ impl<'n> OpenStream<'n> {
     }
 
     async fn open(self) -> Result<Stream, SendError> {
-        let home = &self.streams.home;
-        let to = match self.streams.router.resolve(&self.to) {
-            Ok(address) => address,
-            Err(denied) => return Err(self.refused(denied)),
-        };
-        match self.open_to(to).await {
-            Ok(stream) => {
-                home.counters.streams_opened.add(1);
-                Ok(stream)
-            }
-            Err(denied) => Err(self.refused(denied)),
-        }
-    }
-
-    fn refused(&self, Denied { reason, detail }: Denied) -> SendError {
-        let what = format!("stream {}", self.service);
-        SendError { to: self.to.clone(), what, reason, detail }
-    }
-
-    async fn open_to(&self, to: LogicalAddr) -> Result<Stream, Denied> {
         let (streams, home) = (self.streams, &self.streams.home);
         let context = Context::current();
         if streams.is_draining() && context.is_none() {
-            return Err(Denied::new(Reason::Draining, "it is this node"));
+            let denied = Denied::new(Reason::Draining, "it is this node");
+            return Err(self.refused(self.to.clone(), denied));
         }
         let mut deadline =
             home.clock.now().deadline(self.within.unwrap_or(home.config.call_timeout));
         if let Some(context) = &context {
             deadline = deadline.min(context.deadline());
         }
+        loop {
+            let resolved = streams.router.resolve(&self.to);
+            let to = resolved.map_err(|denied| self.refused(self.to.clone(), denied))?;
+            let denied = match self.open_to(to, context.as_ref(), deadline).await {
+                Ok(stream) => {
+                    home.counters.streams_opened.add(1);
+                    return Ok(stream);
+                }
+                Err(denied) => denied,
+            };
+            let is_picked = matches!(self.to, Target::Pick(_));
+            if !is_picked || denied.reason != Reason::Draining || home.clock.now() >= deadline {
+                return Err(self.refused(to.into(), denied));
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn refused(&self, to: Target, Denied { reason, detail }: Denied) -> SendError {
+        let what = format!("stream {}", self.service);
+        SendError { to, what, reason, detail }
+    }
+
+    async fn open_to(
+        &self,
+        to: LogicalAddr,
+        context: Option<&Context>,
+        deadline: Millis,
+    ) -> Result<Stream, Denied> {
+        let (streams, home) = (self.streams, &self.streams.home);
         let trace = self.trace_parent.as_deref();
-        let extension = extension(|| home.trace_id(), &self.metadata, trace, context.as_ref())
+        let extension = extension(|| home.trace_id(), &self.metadata, trace, context)
             .map_err(|detail| Denied::new(Reason::Extension, detail))?;
         let service = fnv1a(self.service.as_bytes());
         let open = Open { service, incarnation: Incarnation::from_bits(0) };
