@@ -1,23 +1,18 @@
 //! The gate: players come by TCP, and each goes on by a stream to the game that it belongs to.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use seaway::{
-    LogicalAddr, MessageReader, MessageWriter, Node, NodeType, Pick, Reason, SendError, Stream,
-};
+use seaway::{LogicalAddr, MessageReader, MessageWriter, Node, NodeType, Pick, Stream};
 use seaway_testproto::arena::{Ping, Pong, State, ToGame, ToGate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::sleep;
 use tokio::{select, spawn, try_join};
 
 use crate::{Result, must, process};
 
 pub(crate) const GAMES: NodeType = NodeType::new(2);
-/// For a game to be found that does not stop.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 type Pings = MessageReader<Ping, OwnedReadHalf>;
 type Pongs = MessageWriter<Pong, OwnedWriteHalf>;
@@ -57,25 +52,12 @@ async fn player(node: Node, mut tcp: TcpStream) -> Result<()> {
     let mut pongs = MessageWriter::new(writer);
     let mut state = Some(State::default());
     while let Some(known) = state {
-        let game = open(&node, number).await?;
+        // The same game for the same number, as long as it does not stop.
+        let game = node.open_stream(Pick::by_key(GAMES, number), "game");
+        let game = game.metadata("player", number.to_string()).await?;
         state = stay(&mut pings, &mut pongs, game, known).await?;
     }
     Ok(pongs.finish().await?)
-}
-
-/// A stream to the game of this player: the same one for the same number, as long as it is there.
-async fn open(node: &Node, number: u32) -> std::result::Result<Stream, SendError> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let game = node.open_stream(Pick::by_key(GAMES, number), "game");
-        match game.metadata("player", number.to_string()).await {
-            // It has just begun to stop, and this node is about to hear of that.
-            Err(error) if error.reason == Reason::Draining && Instant::now() < until => {
-                sleep(Duration::from_millis(2)).await;
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// A player plays at one game, until it goes or the game stops: then the state for the next game.

@@ -92,11 +92,12 @@ async fn child(address: &str, discovery: &str) -> Result<()> {
 async fn gate_and_game() -> Result<()> {
     let discovery = Server::bind("127.0.0.1:0").await?;
     let at = discovery.local_addr().to_string();
-    let gate = Process::start(GATE, &at).await?;
     let mut games = Vec::new();
     for address in GAMES {
         games.push(Process::start(address, &at).await?);
     }
+    // It knows the games from its start.
+    let gate = Process::start(GATE, &at).await?;
     let players = Players::start(PLAYERS, gate.said.parse()?);
     players.play(ROUNDS).await;
     println!("{PLAYERS} players play, by one TCP connection each");
