@@ -117,7 +117,8 @@ impl Stream {
     }
 
     /// Breaks the stream off: reads and writes at the other end fail with [`Break::Reset`] and this
-    /// code. What it means is between the two. Bytes that the other end has not read are lost.
+    /// code. What it means is between the two. What waits for room in the other end's window is lost.
+    /// Halves made by [`tokio::io::split`] have to be put together again first, with `unsplit`.
     pub fn reset(self, code: u16) {
         let fault = self.mux.fault(Break::Reset(code), "");
         self.break_off(fault);

@@ -30,13 +30,13 @@ async fn play(cx: &Context, stream: Stream) -> std::result::Result<(), MessageEr
     let node = cx.node();
     let run = node.incarnation().bits();
     let (reader, writer) = split(stream);
-    let mut from_gate = MessageReader::<ToGame, _>::new(reader);
-    let mut to_gate = MessageWriter::<ToGate, _>::new(writer);
+    let mut from_gate = MessageReader::new(reader);
+    let mut to_gate = MessageWriter::new(writer);
     let mut state = State::default();
     let (mut draining, mut is_leaving) = (pin!(node.draining()), false);
     loop {
         let message = select! {
-            message = from_gate.next() => message?,
+            message = from_gate.next::<ToGame>() => message?,
             _ = &mut draining, if !is_leaving => {
                 is_leaving = true;
                 to_gate.send(&ToGate { leave: true, ..ToGate::default() }).await?;

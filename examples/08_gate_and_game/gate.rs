@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seaway::{LogicalAddr, MessageReader, MessageWriter, Node, NodeType, Pick, Stream};
-use seaway_testproto::arena::{Ping, Pong, State, ToGame, ToGate};
+use seaway_testproto::arena::{Ping, State, ToGame, ToGate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,8 +14,8 @@ use crate::{Result, must, process};
 
 pub(crate) const GAMES: NodeType = NodeType::new(2);
 
-type Pings = MessageReader<Ping, OwnedReadHalf>;
-type Pongs = MessageWriter<Pong, OwnedWriteHalf>;
+type Pings = MessageReader<OwnedReadHalf>;
+type Pongs = MessageWriter<OwnedWriteHalf>;
 
 /// Runs until its parent wants it to end.
 pub(crate) async fn run(address: LogicalAddr, discovery: &str) -> Result<()> {
@@ -82,12 +82,12 @@ async fn stay(
 /// Until the player goes, or the game wants no more: then the player goes on at another one.
 async fn carry_pings(
     pings: &mut Pings,
-    mut to_game: MessageWriter<ToGame, impl AsyncWrite + Unpin>,
+    mut to_game: MessageWriter<impl AsyncWrite + Unpin>,
     leave: &Notify,
 ) -> Result<bool> {
     let goes_on = loop {
         let ping = select! {
-            ping = pings.next() => ping?,
+            ping = pings.next::<Ping>() => ping?,
             // What the player sends from now on waits in its TCP connection.
             () = leave.notified() => break true,
         };
@@ -102,7 +102,7 @@ async fn carry_pings(
 
 /// Until the game has answered all that it was sent, and ended its direction with the state.
 async fn carry_pongs(
-    mut from_game: MessageReader<ToGate, impl AsyncRead + Unpin>,
+    mut from_game: MessageReader<impl AsyncRead + Unpin>,
     pongs: &mut Pongs,
     leave: &Notify,
 ) -> Result<State> {

@@ -152,7 +152,7 @@ impl Player {
         for _ in 0..AT_ONCE {
             self.pong(&mut pongs).await?;
         }
-        match pongs.next().await? {
+        match pongs.next::<Pong>().await? {
             None => Ok(()),
             Some(_) => Err("there was one pong too many".into()),
         }
@@ -166,8 +166,8 @@ impl Player {
         ping
     }
 
-    async fn pong(&mut self, pongs: &mut MessageReader<Pong, OwnedReadHalf>) -> Result<()> {
-        let pong = pongs.next().await?.ok_or("the gate has hung up")?;
+    async fn pong(&mut self, pongs: &mut MessageReader<OwnedReadHalf>) -> Result<()> {
+        let pong = pongs.next::<Pong>().await?.ok_or("the gate has hung up")?;
         let (sent, state) = self.expected.pop_front().ok_or("there was one pong too many")?;
         self.played.times.push(sent.elapsed());
         self.played.wrong += u64::from(pong.state != Some(state));

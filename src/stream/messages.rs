@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,7 +13,7 @@ const VARINT_BYTES_MAX: usize = 10;
 /// The least room for a read.
 const READ_BYTES: usize = 8 << 10;
 
-/// Writes messages of one type to a [`crate::Stream`], or to a half of one.
+/// Writes messages to a [`crate::Stream`], or to a half of one.
 ///
 /// Before each message stands its length as a varint: what prost and other libraries call
 /// length-delimited.
@@ -27,27 +26,26 @@ const READ_BYTES: usize = 8 << 10;
 ///
 /// let stream = node.open_stream(game, "game").await?;
 /// let (reader, writer) = tokio::io::split(stream);
-/// let (mut worlds, mut moves) = (MessageReader::<World, _>::new(reader), MessageWriter::new(writer));
+/// let (mut worlds, mut moves) = (MessageReader::new(reader), MessageWriter::new(writer));
 /// moves.send(&Move {}).await?;
-/// while let Some(world) = worlds.next().await? {
+/// while let Some(world) = worlds.next::<World>().await? {
 ///     println!("{world:?}");
 /// }
 /// moves.finish().await?;
 /// # Ok(()) }
 /// ```
-pub struct MessageWriter<M, W> {
+pub struct MessageWriter<W> {
     io: W,
     /// What is still to be written of the messages so far.
     rest: BytesMut,
     len_max: usize,
-    messages: PhantomData<fn(&M)>,
 }
 
-impl<M: prost::Message, W: AsyncWrite + Unpin> MessageWriter<M, W> {
+impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     /// Writes to `io` messages of at most 1 MiB.
     #[must_use]
     pub fn new(io: W) -> Self {
-        Self { io, rest: BytesMut::new(), len_max: LEN_MAX, messages: PhantomData }
+        Self { io, rest: BytesMut::new(), len_max: LEN_MAX }
     }
 
     /// Sets the longest message, in bytes.
@@ -68,7 +66,7 @@ impl<M: prost::Message, W: AsyncWrite + Unpin> MessageWriter<M, W> {
     ///
     /// Once polled, the message is written: what is left of it when the future is dropped goes
     /// before the next one, or with [`MessageWriter::finish`].
-    pub async fn send(&mut self, message: &M) -> Result<(), MessageError> {
+    pub async fn send(&mut self, message: &impl prost::Message) -> Result<(), MessageError> {
         let len = message.encoded_len();
         if len > self.len_max {
             return Err(MessageError::TooLong { len: len as u64, limit: self.len_max });
@@ -104,20 +102,19 @@ impl<M: prost::Message, W: AsyncWrite + Unpin> MessageWriter<M, W> {
     }
 }
 
-/// Reads messages of one type from a [`crate::Stream`], or from a half of one. See
-/// [`MessageWriter`] for an example.
-pub struct MessageReader<M, R> {
+/// Reads messages from a [`crate::Stream`], or from a half of one. See [`MessageWriter`] for an
+/// example.
+pub struct MessageReader<R> {
     io: R,
     buffer: BytesMut,
     len_max: usize,
-    messages: PhantomData<fn() -> M>,
 }
 
-impl<M: prost::Message + Default, R: AsyncRead + Unpin> MessageReader<M, R> {
+impl<R: AsyncRead + Unpin> MessageReader<R> {
     /// Reads from `io` messages of at most 1 MiB.
     #[must_use]
     pub fn new(io: R) -> Self {
-        Self { io, buffer: BytesMut::new(), len_max: LEN_MAX, messages: PhantomData }
+        Self { io, buffer: BytesMut::new(), len_max: LEN_MAX }
     }
 
     /// Sets the longest message, in bytes. A decoded message can take some 40 times the bytes that
@@ -128,7 +125,8 @@ impl<M: prost::Message + Default, R: AsyncRead + Unpin> MessageReader<M, R> {
         self
     }
 
-    /// Reads the next message; `None` once the stream has ended behind the last one.
+    /// Reads the next message, of whatever type the other end sends next; `None` once the stream has
+    /// ended behind the last one.
     ///
     /// # Errors
     ///
@@ -138,7 +136,10 @@ impl<M: prost::Message + Default, R: AsyncRead + Unpin> MessageReader<M, R> {
     /// # Cancel safety
     ///
     /// Safe: what was read is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<M>, MessageError> {
+    pub async fn next<M>(&mut self) -> Result<Option<M>, MessageError>
+    where
+        M: prost::Message + Default,
+    {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(Some(message));
@@ -151,7 +152,7 @@ impl<M: prost::Message + Default, R: AsyncRead + Unpin> MessageReader<M, R> {
     }
 
     /// The next message, if all of it is there.
-    fn take(&mut self) -> Result<Option<M>, MessageError> {
+    fn take<M: prost::Message + Default>(&mut self) -> Result<Option<M>, MessageError> {
         let mut rest = &self.buffer[..];
         let len = match prost::encoding::decode_varint(&mut rest) {
             Ok(len) => len,
@@ -201,14 +202,104 @@ pub enum MessageError {
     Io(io::Error),
 }
 
-impl<M, W> fmt::Debug for MessageWriter<M, W> {
+impl<W> fmt::Debug for MessageWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageWriter").field("unwritten", &self.rest.len()).finish_non_exhaustive()
     }
 }
 
-impl<M, R> fmt::Debug for MessageReader<M, R> {
+impl<R> fmt::Debug for MessageReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageReader").field("read", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Text {
+        #[prost(string, tag = "1")]
+        text: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Number {
+        #[prost(uint64, tag = "1")]
+        number: u64,
+    }
+
+    fn pair(bytes: usize) -> (MessageWriter<DuplexStream>, MessageReader<DuplexStream>) {
+        let (near, far) = duplex(bytes);
+        (MessageWriter::new(near), MessageReader::new(far))
+    }
+
+    fn long() -> Text {
+        Text { text: "x".repeat(10_000) }
+    }
+
+    #[tokio::test]
+    async fn messages_of_several_types_go_over_one_stream_and_end() {
+        let (mut writer, mut reader) = pair(64);
+        let sending = async {
+            writer.send(&Number { number: 7 }).await.unwrap();
+            writer.send(&long()).await.unwrap();
+            writer.send(&Text::default()).await.unwrap();
+            writer.finish().await.unwrap();
+        };
+        let reading = async {
+            assert_eq!(reader.next().await.unwrap(), Some(Number { number: 7 }));
+            assert_eq!(reader.next().await.unwrap(), Some(long()));
+            assert_eq!(reader.next().await.unwrap(), Some(Text::default()));
+            assert_eq!(reader.next::<Text>().await.unwrap(), None);
+        };
+        tokio::join!(sending, reading);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_neither_written_nor_waited_for() {
+        let (writer, reader) = pair(1 << 20);
+        let mut small = writer.with_limit(100);
+        let error = small.send(&long()).await.unwrap_err();
+        assert!(matches!(error, MessageError::TooLong { len: 10_003, limit: 100 }), "{error}");
+        let mut large = MessageWriter::new(small.into_inner());
+        large.send(&long()).await.unwrap();
+        let mut reader = reader.with_limit(10_002);
+        let error = reader.next::<Text>().await.unwrap_err();
+        assert!(matches!(error, MessageError::TooLong { len: 10_003, limit: 10_002 }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_cut_off_or_no_message_is_an_error() {
+        for (bytes, is_cut_off) in [
+            (&[3, 8, 7][..], true),
+            (&[0x80][..], true),
+            (&[2, 8, 0x80], false),
+            (&[0xff; 11], false),
+        ] {
+            let mut reader = MessageReader::new(bytes);
+            let error = reader.next::<Number>().await.unwrap_err();
+            assert_eq!(matches!(error, MessageError::CutOff), is_cut_off, "{bytes:?}: {error}");
+            assert_eq!(matches!(error, MessageError::Malformed(_)), !is_cut_off, "{bytes:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_send_and_a_next_that_are_dropped_lose_nothing() {
+        let (mut writer, mut reader) = pair(64);
+        let a_while = Duration::from_millis(1);
+        timeout(a_while, writer.send(&long())).await.unwrap_err();
+        timeout(a_while, reader.next::<Text>()).await.unwrap_err();
+        let (sent, read) = tokio::join!(writer.send(&Number { number: 7 }), async {
+            (reader.next::<Text>().await.unwrap(), reader.next::<Number>().await.unwrap())
+        });
+        sent.unwrap();
+        assert_eq!(read, (Some(long()), Some(Number { number: 7 })));
     }
 }
