@@ -65,10 +65,10 @@ pub struct Config {
     pub stream_growth_bytes_max: usize,
     /// How many streams a node opens over one connection before it goes on with another, which
     /// disturbs none; 2³⁰, 1 – 2³⁰.
-    pub streams_per_connection_max: u32,
-    /// A stream of which no byte was read or written at this node for so long is broken off; never,
-    /// unless said, and at least 10 ms.
-    pub stream_idle_timeout: Option<Duration>,
+    pub streams_per_connection_max: usize,
+    /// A stream of which no byte was read or written at this node for so long is broken off; 0, which
+    /// is never, or at least 10 ms; 0.
+    pub stream_idle_timeout: Duration,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
     /// otherwise; 5 s, above 0.
     pub call_timeout: Duration,
@@ -119,7 +119,7 @@ impl Default for Config {
             streams_max: 1024,
             stream_growth_bytes_max: 16 << 20,
             streams_per_connection_max: 1 << 30,
-            stream_idle_timeout: None,
+            stream_idle_timeout: Duration::ZERO,
             call_timeout: Duration::from_secs(5),
             message_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
@@ -143,8 +143,9 @@ impl Config {
         within("streams_max", self.streams_max, (1, 1 << 16))?;
         within("streams_per_connection_max", self.streams_per_connection_max, (1, 1 << 30))?;
         within("stream_growth_bytes_max", self.stream_growth_bytes_max, (0, 1 << 30))?;
-        if let Some(idle) = self.stream_idle_timeout {
-            at_least("stream_idle_timeout", idle, (Duration::from_millis(10), ""))?;
+        if !self.stream_idle_timeout.is_zero() {
+            let least = Duration::from_millis(10);
+            at_least("stream_idle_timeout", self.stream_idle_timeout, (least, ", or 0 for never"))?;
         }
         for (field, max) in [
             ("outbox_bytes_max", self.outbox_bytes_max),

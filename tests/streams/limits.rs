@@ -253,8 +253,9 @@ async fn openings_that_are_given_up_at_any_moment_keep_no_connection() {
 async fn a_stream_that_does_not_move_breaks_at_both_ends_and_one_that_moves_stays() {
     let idle = Duration::from_millis(400);
     for is_near in [true, false] {
-        let limited =
-            |is_it: bool| config(|config| config.stream_idle_timeout = is_it.then_some(idle));
+        let limited = |is_it: bool| {
+            config(|config| config.stream_idle_timeout = if is_it { idle } else { Duration::ZERO })
+        };
         let mut pair = Pair::with(limited(is_near), limited(!is_near)).await;
         let (mut moving, mut moved) = pair.open().await;
         let (mut near, mut far) = pair.open().await;

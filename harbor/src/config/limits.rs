@@ -41,7 +41,7 @@ pub(crate) fn millis(time: Duration) -> u64 {
 }
 
 /// All of them, by name.
-pub(crate) const LIMITS: [(&str, Limit); 19] = [
+pub(crate) const LIMITS: [(&str, Limit); 23] = [
     ("frame_bytes_max", Limit::Number(|config| &mut config.frame_bytes_max)),
     ("outbox_bytes_max", Limit::Number(|config| &mut config.outbox_bytes_max)),
     ("outbox_reserve_bytes", Limit::Number(|config| &mut config.outbox_reserve_bytes)),
@@ -51,6 +51,9 @@ pub(crate) const LIMITS: [(&str, Limit); 19] = [
     ("pair_bytes_max", Limit::Number(|config| &mut config.pair_bytes_max)),
     ("pairs_max", Limit::Number(|config| &mut config.pairs_max)),
     ("relay_bytes_max", Limit::Number(|config| &mut config.relay_bytes_max)),
+    ("streams_max", Limit::Number(|config| &mut config.streams_max)),
+    ("stream_growth_bytes_max", Limit::Number(|config| &mut config.stream_growth_bytes_max)),
+    ("streams_per_connection_max", Limit::Number(|config| &mut config.streams_per_connection_max)),
     ("unauthenticated_max", Limit::Number(|config| &mut config.unauthenticated_max)),
     ("unauthenticated_per_ip_max", Limit::Number(|config| &mut config.unauthenticated_per_ip_max)),
     ("call_timeout_ms", Limit::Time(|config| &mut config.call_timeout)),
@@ -60,6 +63,7 @@ pub(crate) const LIMITS: [(&str, Limit); 19] = [
     ("handshake_timeout_ms", Limit::Time(|config| &mut config.handshake_timeout)),
     ("backoff_min_ms", Limit::Time(|config| &mut config.backoff_min)),
     ("backoff_max_ms", Limit::Time(|config| &mut config.backoff_max)),
+    ("stream_idle_timeout_ms", Limit::Time(|config| &mut config.stream_idle_timeout)),
     ("stop_timeout_ms", Limit::Time(|config| &mut config.stop_timeout)),
 ];
 

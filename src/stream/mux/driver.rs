@@ -73,7 +73,7 @@ pub(super) struct Driver {
     /// Others have had the chance to put more into the same write.
     has_yielded: bool,
     /// Streams opened so far, by this node.
-    opened: u32,
+    opened: usize,
     leaving: Leaving,
     is_watching: bool,
     /// There are streams since then, and when a ping was put last.
@@ -146,7 +146,8 @@ impl Driver {
     fn tick(&self) -> Duration {
         let config = &self.mux.session.link.home.config;
         let tick = TICK.min(config.heartbeat / 2);
-        let tick = config.stream_idle_timeout.map_or(tick, |idle| tick.min(idle / 4));
+        let idle = config.stream_idle_timeout;
+        let tick = if idle.is_zero() { tick } else { tick.min(idle / 4) };
         tick.max(Duration::from_millis(1))
     }
 
@@ -427,7 +428,8 @@ impl Driver {
         if let Some(over) = self.beat(now) {
             return Some(over);
         }
-        if let Some(idle) = home.config.stream_idle_timeout {
+        let idle = home.config.stream_idle_timeout;
+        if !idle.is_zero() {
             for (number, ends) in self.mux.all() {
                 if !ends.is_broken() && ends.idle_ms(now) >= millis(idle) {
                     let fault = self.mux.fault(Break::Idle, "");
