@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub(super) use carry::carry;
 
@@ -24,6 +25,8 @@ pub(super) struct Mux {
     pub(super) session: Arc<Session>,
     orders: mpsc::UnboundedSender<Order>,
     carried: Mutex<CarriedStreams>,
+    /// The link to the peer is closed for good.
+    pub(super) gone: CancellationToken,
 }
 
 #[derive(Default)]

@@ -106,6 +106,9 @@ impl Streams {
     /// The link to a peer is closed for good: nobody may wait for it.
     pub(crate) fn on_closed(&self, peer: LogicalAddr) {
         self.peers.lock().remove(&peer);
+        for mux in self.all().iter().filter(|mux| mux.session.link.peer == peer) {
+            mux.gone.cancel();
+        }
     }
 
     /// From now on streams are refused.

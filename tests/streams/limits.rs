@@ -297,7 +297,7 @@ async fn p05_a_stream_to_an_absent_peer_expires_in_time_and_holds_no_other_up() 
         let opening = near.open_stream(addr("1.2.2"), "echo").within(within).into_future();
         let (refused, took) = timed("the refusal", opening).await;
         assert_eq!(refused.unwrap_err().reason, Reason::Expired);
-        assert!(took >= within && took < within * 3, "it took {took:?}");
+        assert!(took >= within * 9 / 10 && took < within * 3, "it took {took:?}");
     };
     let present = async {
         let mut stream = near.open_stream(addr(FAR), "echo").await.unwrap();
@@ -327,7 +327,7 @@ async fn p05_a_stream_to_a_peer_that_says_nothing_expires_in_time() {
         let opening = line.sender.open_stream(addr(FAR), "echo").within(within).into_future();
         let (refused, took) = timed("the refusal", opening).await;
         assert_eq!(refused.unwrap_err().reason, Reason::Expired);
-        assert!(took >= within && took < within * 3, "it took {took:?}");
+        assert!(took >= within * 9 / 10 && took < within * 3, "it took {took:?}");
         line.proxy.inward(STREAM, Flow::Pass);
         line.proxy.outward(STREAM, Flow::Pass);
         let stream = soon("a stream", line.sender.open_stream(addr(FAR), "echo")).await.unwrap();

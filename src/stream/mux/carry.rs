@@ -29,19 +29,18 @@ pub(in crate::stream) async fn carry(
     begun: impl FnOnce(&Arc<Mux>),
 ) -> String {
     let (orders, inbox) = mpsc::unbounded_channel();
-    let mux = Arc::new(Mux { session, orders, carried: Mutex::default() });
+    let gone = session.link.home.stop.child_token();
+    let mux = Arc::new(Mux { session, orders, carried: Mutex::default(), gone });
     let mut driver = Driver::new(&mux, carried, inbox, &host);
     begun(&mux);
     let cause = driver.run().await;
     host.close(&mux);
-    let link = &mux.session.link;
-    let detail = if mux.session.ended.is_cancelled() { link.trouble() } else { cause.clone() };
     if cause != PANICKED {
         // The peer finds out by itself if this takes too long.
         drop(timeout(FAREWELL, poll_fn(|cx| driver.poll_farewell(cx))).await);
     }
     // What the peer still had to say of its streams comes before that.
-    mux.break_all(&mux.fault(Break::Lost, detail));
+    mux.break_all(&mux.fault(Break::Lost, cause.clone()));
     cause
 }
 

@@ -123,7 +123,9 @@ impl Driver {
             self.is_watching = mux.len() > 0 || self.leaving != Leaving::No;
             let turn = select! {
                 biased;
-                () = ended.cancelled() => return "ended by this node".to_owned(),
+                // The peer has left already, and has come with another connection.
+                () = ended.cancelled(), if self.is_told() => Some(Turn::Leave),
+                () = ended.cancelled() => return mux.session.link.trouble(),
                 () = mux.session.probed.notified() => { self.ping(0); continue }
                 () = sleep(tick), if self.is_watching => self.on_tick(),
                 turn = poll_fn(|cx| self.poll(cx)) => Some(turn),
@@ -132,15 +134,17 @@ impl Driver {
                 None | Some(Turn::Watch) => {}
                 Some(Turn::Over(cause)) => return cause,
                 Some(Turn::Leave) => {
-                    // From here on it lives and dies with the pulse alone.
-                    let Some(pulse) = mux.session.link.rpc().session() else {
-                        return "the link's pulse is gone".to_owned();
-                    };
-                    ended = pulse.ended.clone();
+                    // From here on it beats by itself: the pulse may be another one soon, or
+                    // none yet.
+                    ended = mux.gone.clone();
                     self.leave().await;
                 }
             }
         }
+    }
+
+    fn is_told(&self) -> bool {
+        matches!(self.leaving, Leaving::Told { .. })
     }
 
     fn tick(&self) -> Duration {
