@@ -39,9 +39,9 @@ pub(crate) use table::Streams;
 
 use crate::addr::LogicalAddr;
 use crate::error::StreamError;
-use crate::wire::{Break, Fault};
+use crate::wire::{Break, End, Fault};
 use ends::Ends;
-use mux::{Broken, Known, Mux, Pipe};
+use mux::{Known, Mux, Pipe};
 
 /// The first byte of whoever accepts a stream.
 const ACCEPTED: u8 = 0;
@@ -72,9 +72,7 @@ const ACCEPTED: u8 = 0;
 /// As those of a `TcpStream`: `read` and `write` may be dropped, `read_exact` and `write_all` lose
 /// what they had done.
 pub struct Stream {
-    /// Is there until the stream is broken off.
-    yamux: Option<yamux::Stream>,
-    number: u32,
+    yamux: yamux::Stream,
     ends: Arc<Ends>,
     _known: Known,
     mux: Arc<Mux>,
@@ -95,8 +93,7 @@ impl Stream {
     fn new(pipe: Pipe, mux: Arc<Mux>, peer: LogicalAddr, permit: OwnedSemaphorePermit) -> Self {
         let Pipe { yamux, ends, known } = pipe;
         Self {
-            number: yamux.id().val(),
-            yamux: Some(yamux),
+            yamux,
             ends,
             _known: known,
             mux,
@@ -131,29 +128,22 @@ impl Stream {
 
     fn tell_broken(&mut self, fault: Fault) {
         self.ends.break_off(fault.clone(), false);
-        let (number, yamux, permit) = (self.number, self.yamux.take(), self.permit.take());
-        self.mux.break_off(Broken { number, fault, yamux, permit });
+        let end = End { bytes: self.written, fault: Some(fault) };
+        self.mux.end(self.number(), end, self.permit.take());
     }
 
-    /// yamux's part, with what it is asked; [`io::ErrorKind::BrokenPipe`] once that is over.
-    fn ask<T>(
-        &mut self,
-        ask: impl FnOnce(Pin<&mut yamux::Stream>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match &mut self.yamux {
-            Some(yamux) => ask(Pin::new(yamux)),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+    fn number(&self) -> u32 {
+        self.yamux.id().val()
     }
 
-    /// Waits until the peer says why no byte comes any more; it says so at once, and one that does
-    /// not must not hold anybody up.
+    /// Waits for what must be on its way; a peer that holds it back must not hold anybody up.
     fn poll_grace(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
         let limit = Duration::from_millis(self.mux.session.link.home.dead_ms());
         let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(grace.as_mut().poll(cx));
         let text = "its other end did not say how it had ended, or had sent more";
-        Poll::Ready(self.mux.fault(Break::Truncated, text))
+        let truncated = || self.mux.fault(Break::Truncated, text);
+        Poll::Ready(self.ends.fault().unwrap_or_else(truncated))
     }
 
     /// No byte is there to read.
@@ -164,7 +154,7 @@ impl Stream {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
-            Poll::Pending if is_dry => self.poll_grace(cx).map(Err),
+            Poll::Pending if is_dry || self.ends.fault().is_some() => self.poll_grace(cx).map(Err),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -190,7 +180,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let unfilled = room.initialize_unfilled();
-        match this.ask(|yamux| yamux.poll_read(cx, unfilled)) {
+        match Pin::new(&mut this.yamux).poll_read(cx, unfilled) {
             Poll::Ready(Ok(read)) if read > 0 => {
                 room.advance(read);
                 this.read += read as u64;
@@ -222,7 +212,7 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        match this.ask(|yamux| yamux.poll_write(cx, bytes)) {
+        match Pin::new(&mut this.yamux).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => {
                 this.written += written as u64;
                 this.ends.count(written);
@@ -244,7 +234,7 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match this.ask(|yamux| yamux.poll_flush(cx)) {
+        match Pin::new(&mut this.yamux).poll_flush(cx) {
             Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
             flushed => flushed,
         }
@@ -258,10 +248,11 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match this.ask(|yamux| yamux.poll_close(cx)) {
+        match Pin::new(&mut this.yamux).poll_close(cx) {
             Poll::Ready(Ok(())) => {
                 this.has_ended = true;
-                this.mux.end(this.number, this.written);
+                let end = End { bytes: this.written, fault: None };
+                this.mux.end(this.number(), end, None);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
@@ -286,7 +277,7 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
             .field("peer", &self.peer)
-            .field("number", &self.number)
+            .field("number", &self.number())
             .field("read", &self.read)
             .field("written", &self.written)
             .finish_non_exhaustive()

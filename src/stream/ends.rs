@@ -26,6 +26,8 @@ struct State {
     /// The peer has ended its direction well, after so many bytes.
     ended: Option<u64>,
     broken: Option<Fault>,
+    /// So many bytes had the peer sent when it broke the stream off.
+    sent: u64,
     /// The connection is gone: nothing comes any more.
     is_over: bool,
     reader: Option<Waker>,
@@ -38,7 +40,10 @@ impl Ends {
     /// The peer has said how its direction, or the stream, ends.
     pub(super) fn on_end(&self, end: End) {
         match end.fault {
-            Some(fault) => self.break_off(fault, false),
+            Some(fault) => {
+                self.state.lock().sent = end.bytes;
+                self.break_off(fault, false);
+            }
             None => {
                 let reader = {
                     let mut state = self.state.lock();
@@ -75,7 +80,9 @@ impl Ends {
         if state.ended == Some(read) {
             return Poll::Ready(Ok(()));
         }
-        let is_final = state.ended.is_none() || state.is_over || is_dry;
+        // What was sent before a break is read before it.
+        let has_come = state.ended.is_none() && read >= state.sent;
+        let is_final = has_come || state.is_over || is_dry;
         if let Some(fault) = state.broken.as_ref().filter(|_| is_final) {
             return Poll::Ready(Err(fault.clone()));
         }
@@ -205,6 +212,16 @@ mod tests {
         ends.break_off(fault(Break::Lost), true);
         assert_eq!(poll(&ends, 5, false), broken(Break::Reset(9)));
         assert_eq!(ends.fault(), Some(fault(Break::Reset(9))));
+    }
+
+    #[test]
+    fn what_was_sent_before_a_break_comes_before_it() {
+        let ends = Ends::default();
+        ends.on_end(End { bytes: 7, fault: Some(fault(Break::Reset(9))) });
+        assert!(ends.is_broken());
+        assert_eq!(poll(&ends, 5, false), Poll::Pending, "two bytes are on their way");
+        assert_eq!(poll(&ends, 7, false), broken(Break::Reset(9)));
+        assert_eq!(poll(&ends, 5, true), broken(Break::Reset(9)));
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub(super) struct Mux {
 #[derive(Default)]
 struct CarriedStreams {
     by_number: HashMap<u32, Arc<Ends>>,
-    /// The latest one that the peer has opened.
-    newest: u32,
+    /// The latest one of each end: one has the even numbers, the other the odd ones.
+    newest: [u32; 2],
     early: VecDeque<(u32, End)>,
     /// The connection is gone: why.
     over: Option<Fault>,
@@ -42,19 +42,13 @@ struct CarriedStreams {
 /// What the driver is asked to do.
 enum Order {
     Open(oneshot::Sender<Pipe>),
-    End { number: u32, end: End },
-    Break(Broken),
+    /// The permit is given back when it is written.
+    End {
+        number: u32,
+        end: End,
+        permit: Option<OwnedSemaphorePermit>,
+    },
     Finish(oneshot::Sender<()>),
-}
-
-/// A stream that is broken off: its number, why, and its place.
-pub(super) struct Broken {
-    pub(super) number: u32,
-    pub(super) fault: Fault,
-    /// What it still has to send goes before the news.
-    pub(super) yamux: Option<yamux::Stream>,
-    /// Given back when the news is written.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A stream of yamux, with what is known of its ends.
@@ -93,15 +87,11 @@ impl Mux {
         pipe.await.ok()
     }
 
-    /// Tells the peer that a direction of a stream has ended well, after so many bytes.
-    pub(super) fn end(&self, number: u32, bytes: u64) {
+    /// Tells the peer how a stream, or a direction of it, ends. The permit is given back when that
+    /// is written.
+    pub(super) fn end(&self, number: u32, end: End, permit: Option<OwnedSemaphorePermit>) {
         // A driver that is gone has nobody to tell.
-        drop(self.orders.send(Order::End { number, end: End { bytes, fault: None } }));
-    }
-
-    /// Tells the peer that a stream is broken, and why.
-    pub(super) fn break_off(&self, broken: Broken) {
-        drop(self.orders.send(Order::Break(broken)));
+        drop(self.orders.send(Order::End { number, end, permit }));
     }
 
     /// Breaks all streams off, because the node stops, and waits until the peer has read that, and
@@ -134,7 +124,9 @@ impl Mux {
         if let Some(fault) = &carried.over {
             ends.break_off(fault.clone(), true);
         }
-        carried.newest = carried.newest.max(number);
+        if let Some(newest) = carried.newest.get_mut(parity(number)) {
+            *newest = number.max(*newest);
+        }
         let early = carried.early.iter().position(|(of, _)| *of == number);
         if let Some((_, end)) = early.and_then(|at| carried.early.remove(at)) {
             ends.on_end(end);
@@ -148,7 +140,7 @@ impl Mux {
         if let Some(ends) = carried.by_number.get(&number).cloned() {
             drop(carried);
             ends.on_end(end);
-        } else if number > carried.newest {
+        } else if carried.newest.get(parity(number)).is_some_and(|newest| number > *newest) {
             // It may come before the first byte of its stream.
             if carried.early.len() == EARLY_MAX {
                 carried.early.pop_front();
@@ -169,6 +161,10 @@ impl Mux {
             ends.break_off(fault.clone(), true);
         }
     }
+}
+
+const fn parity(number: u32) -> usize {
+    (number % 2) as usize
 }
 
 impl fmt::Debug for Mux {

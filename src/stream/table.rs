@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::mux::{self, Broken, Host, Mux, Pipe};
+use super::mux::{self, Host, Mux, Pipe};
 use super::serve::Services;
 use super::{Stream, serve};
 use crate::addr::LogicalAddr;
 use crate::link::{Carried, Carrying, Home, Session};
 use crate::router::Router;
-use crate::wire::{Break, Reason};
+use crate::wire::{Break, End, Reason};
 
 /// All that a node has to do with streams.
 pub(crate) struct Streams {
@@ -175,7 +175,7 @@ fn refuse_one_too_many(mux: &Mux, pipe: Pipe, max: usize) {
     let number = pipe.yamux.id().val();
     let text = format!("it takes no more than {max} at once from one peer, its `streams_max`");
     let fault = mux.fault(Break::Refused(Reason::Busy), text);
-    mux.break_off(Broken { number, fault, yamux: Some(pipe.yamux), permit: None });
+    mux.end(number, End { bytes: 0, fault: Some(fault) }, None);
     mux.session.link.home.counters.streams_refused.add(1);
 }
 

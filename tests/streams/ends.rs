@@ -235,3 +235,22 @@ async fn a_handler_that_replies_ends_and_returns_at_once_is_read_to_its_end() {
         assert_eq!(reply.len(), len as usize);
     }
 }
+
+#[tokio::test]
+async fn what_was_written_before_a_break_is_read_before_it() {
+    let mut pair = Pair::new().await;
+    for round in 0..20 {
+        let (mut near, mut far) = pair.open().await;
+        for n in 0..200_u8 {
+            near.write_all(&[n; 1000]).await.unwrap();
+        }
+        if round % 2 == 0 {
+            near.reset(5);
+        } else {
+            drop(near);
+        }
+        let (read, why) = read_broken(&mut far).await;
+        assert_eq!(why, if round % 2 == 0 { Break::Reset(5) } else { Break::Dropped });
+        assert_eq!(read.len(), 200_000);
+    }
+}

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::carry::yamux_config;
-use super::{Broken, Host, Mux, Order, Pipe};
+use super::{Host, Mux, Order, Pipe};
 use crate::clock::{Millis, millis};
 use crate::link::Carried;
 use crate::stream::buffered::{Buffered, Output};
@@ -66,8 +65,6 @@ pub(super) struct Driver {
     inbox: mpsc::UnboundedReceiver<Order>,
     /// Streams to be opened.
     wanted: VecDeque<oneshot::Sender<Pipe>>,
-    /// Streams that are broken, and still have bytes to send.
-    breaking: Vec<Broken>,
     control: Control,
     is_dialer: bool,
     /// Others have had the chance to put more into the same write.
@@ -101,7 +98,6 @@ impl Driver {
             output,
             inbox,
             wanted: VecDeque::new(),
-            breaking: Vec::new(),
             control: Control::default(),
             is_dialer,
             has_yielded: false,
@@ -193,8 +189,7 @@ impl Driver {
                 Order::Open(opened) if self.leaving == Leaving::No => self.wanted.push_back(opened),
                 // Whoever asked for it finds another connection.
                 Order::Open(_) => {}
-                Order::End { number, end } => self.put_end(number, &end, None),
-                Order::Break(broken) => self.breaking.push(broken),
+                Order::End { number, end, permit } => self.put_end(number, &end, permit),
                 Order::Finish(done) => {
                     for (number, ends) in self.mux.all() {
                         let fault = self.mux.fault(Break::Stopped, "");
@@ -211,28 +206,11 @@ impl Driver {
         self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
     }
 
-    /// Tells of broken streams what had to wait for their last bytes.
-    fn poll_breaking(&mut self, cx: &mut Context<'_>) {
-        for mut broken in std::mem::take(&mut self.breaking) {
-            let sent = broken
-                .yamux
-                .as_mut()
-                .map(|yamux| futures_io::AsyncWrite::poll_flush(Pin::new(yamux), cx));
-            if sent.is_some_and(|sent| sent.is_pending()) {
-                self.breaking.push(broken);
-                continue;
-            }
-            let Broken { number, fault, permit, .. } = broken;
-            self.put_end(number, &End { bytes: 0, fault: Some(fault) }, permit);
-        }
-    }
-
     /// Drives yamux until it has nothing to do.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         if let Poll::Ready(Err(error)) = self.poll_open(cx) {
             return Poll::Ready(Turn::Over(error.to_string()));
         }
-        self.poll_breaking(cx);
         if let Poll::Ready(Err(error)) = self.control.poll_write(cx) {
             return Poll::Ready(Turn::Over(error.to_string()));
         }
@@ -391,7 +369,7 @@ impl Driver {
                     output.shrink();
                 }
                 drop(output);
-                let is_written = self.breaking.is_empty() && self.control.len() == 0;
+                let is_written = self.control.len() == 0;
                 if is_written && self.finished.is_some() && !self.has_pinged_last {
                     self.has_pinged_last = true;
                     self.ping(LAST_PING);
