@@ -15,6 +15,8 @@ mod errors;
 mod groups;
 #[path = "harbors/hostile.rs"]
 mod hostile;
+#[path = "harbors/impostors.rs"]
+mod impostors;
 #[path = "harbors/kills.rs"]
 mod kills;
 #[path = "harbors/leaving.rs"]

@@ -13,7 +13,7 @@ use crate::world::{FROM, TO, World};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn echo(builder: Builder) -> Builder {
+pub(crate) fn echo(builder: Builder) -> Builder {
     builder.on_stream("echo", |_, stream| async move {
         let (mut reader, mut writer) = split(stream);
         copy(&mut reader, &mut writer).await.ok();

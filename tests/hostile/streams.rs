@@ -129,15 +129,7 @@ impl Stage {
         assert!(soon("a pong", pipes.is_live()).await);
         let preamble = pipes.preamble("echo");
         assert!(pipes.open(3, &preamble).await);
-        let accepted = async {
-            loop {
-                let (tag, _, stream, body) = pipes.next().await.unwrap();
-                if (tag, stream) == (yamux::DATA, 3) {
-                    return body;
-                }
-            }
-        };
-        assert_eq!(soon("a yes", accepted).await, [0]);
+        soon("a yes", pipes.accepted(3)).await.unwrap();
         assert_eq!(panics().load(Ordering::SeqCst), 0);
     }
 }

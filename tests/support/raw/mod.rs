@@ -40,6 +40,7 @@ pub mod reason {
     pub const EXPIRED: u8 = 1;
     pub const UNKNOWN_MESSAGE: u8 = 5;
     pub const UNIMPLEMENTED: u8 = 6;
+    pub const NOT_A_MEMBER: u8 = 7;
     pub const NO_ROUTE: u8 = 8;
     pub const INCARNATION: u8 = 11;
     pub const HOPS: u8 = 12;

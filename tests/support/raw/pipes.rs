@@ -115,25 +115,48 @@ impl Pipes {
         Some((tag, flags, stream, body))
     }
 
-    /// The next frame of the control stream; pings of yamux are answered, windows kept open, and
-    /// the bytes of other streams passed over.
+    /// Takes the next frame of yamux: pings are answered, and windows kept open. Returns what came
+    /// on another stream than the control stream.
+    async fn take(&mut self) -> Option<(u32, Vec<u8>)> {
+        let (tag, flags, stream, body) = self.next().await?;
+        match tag {
+            yamux::PING if flags & yamux::ACK == 0 => {
+                let id = u32::from_be_bytes(body[..].try_into().unwrap());
+                self.write(&yamux::header(yamux::PING, yamux::ACK, 0, id)).await;
+            }
+            yamux::DATA if stream == CONTROL => {
+                let credit = u32::try_from(body.len()).unwrap();
+                self.write(&yamux::header(yamux::WINDOW, 0, CONTROL, credit)).await;
+                self.control.extend(body);
+            }
+            yamux::DATA => return Some((stream, body)),
+            _ => {}
+        }
+        Some((CONTROL, Vec::new()))
+    }
+
+    /// The next frame of the control stream; the bytes of other streams are passed over.
     pub async fn told(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = Frame::cut(&mut self.control) {
                 return Some(frame);
             }
-            let (tag, flags, stream, body) = self.next().await?;
-            match tag {
-                yamux::PING if flags & yamux::ACK == 0 => {
-                    let id = u32::from_be_bytes(body[..].try_into().unwrap());
-                    self.write(&yamux::header(yamux::PING, yamux::ACK, 0, id)).await;
-                }
-                yamux::DATA if stream == CONTROL => {
-                    let credit = u32::try_from(body.len()).unwrap();
-                    self.write(&yamux::header(yamux::WINDOW, 0, CONTROL, credit)).await;
-                    self.control.extend(body);
-                }
-                _ => {}
+            self.take().await?;
+        }
+    }
+
+    /// Whether this stream is accepted, or why not.
+    pub async fn accepted(&mut self, stream: u32) -> Result<(), End> {
+        loop {
+            match Frame::cut(&mut self.control) {
+                Some(frame) if frame.kind == kind::END => return Err(End::of(&frame)),
+                Some(_) => continue,
+                None => {}
+            }
+            let (came_on, bytes) = self.take().await.expect("the lane was closed");
+            if came_on == stream && !bytes.is_empty() {
+                assert_eq!(bytes, [0]);
+                return Ok(());
             }
         }
     }
