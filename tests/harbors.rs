@@ -33,6 +33,8 @@ mod raw;
 mod strangers;
 #[path = "harbors/streams.rs"]
 mod streams;
+#[path = "harbors/takeovers.rs"]
+mod takeovers;
 #[path = "harbors/windows.rs"]
 mod windows;
 #[path = "harbors/world.rs"]

@@ -71,7 +71,7 @@ async fn refuses(pipes: &mut Pipes, at: &Node, cases: Vec<(&str, Frame, u8)>) {
     let (before, count) = (at.stats().streams_refused, cases.len());
     for (number, (what, preamble, reason)) in (3..).step_by(2).zip(cases) {
         pipes.open(number, &preamble).await;
-        let end = soon(what, pipes.accepted(number)).await.expect_err(what);
+        let end = soon(what, pipes.accepted(number)).await.unwrap_err();
         assert_eq!((end.stream, end.refusal()), (number, reason), "{what}: {end:?}");
         assert_eq!(end.hop, bits(&at.address().to_string()), "{what}");
     }

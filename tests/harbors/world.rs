@@ -55,8 +55,7 @@ impl World {
         for member in self.cluster.discovery.members() {
             self.networks.insert(member.address.to_string(), member.network);
         }
-        let entries: Vec<_> = self.networks.iter().map(|(a, n)| (&**a, &**n)).collect();
-        self.members.write(&entries);
+        self.write();
         for harbor in self.harbors.values_mut() {
             harbor.start().await;
         }
@@ -71,6 +70,22 @@ impl World {
         let mut process = run(harbor, &self.networks[harbor], &self.members).await;
         process.start().await;
         self.harbors.insert(harbor, process);
+    }
+
+    /// Another run of a process, somewhere else, while the one before lives; returns that one.
+    pub async fn succeed(&mut self, address: &'static str) -> Process {
+        let mut process = run(address, "127.0.0.1:0", &self.members).await;
+        self.networks.insert(address.to_owned(), process.network.clone());
+        let network = process.network.clone();
+        self.cluster.discovery.set_network(addr(address), network).unwrap();
+        self.write();
+        process.start().await;
+        self.harbors.insert(address, process).unwrap()
+    }
+
+    fn write(&self) {
+        let entries: Vec<_> = self.networks.iter().map(|(a, n)| (&**a, &**n)).collect();
+        self.members.write(&entries);
     }
 
     /// Which harbor of group 1 a pair uses: the one that has handed on more by the end of a call.

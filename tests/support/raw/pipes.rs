@@ -153,7 +153,7 @@ impl Pipes {
                 Some(_) => continue,
                 None => {}
             }
-            let (came_on, bytes) = self.take().await.expect("the lane was closed");
+            let (came_on, bytes) = self.take().await.unwrap();
             if came_on == stream && !bytes.is_empty() {
                 assert_eq!(bytes, [0]);
                 return Ok(());
