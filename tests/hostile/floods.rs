@@ -110,10 +110,12 @@ async fn p08_ends_of_streams_that_are_not_there_are_forgotten() {
 async fn p08_who_asks_without_end_and_reads_nothing_loses_its_lane() {
     let mut stage = Stage::new().await;
     let before = stage.node.memory_peak();
-    for is_yamux in [false, true] {
+    for (is_yamux, has_stream) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut pipes = stage.pipes().await;
-        let preamble = pipes.preamble("hold");
-        pipes.open(3, &preamble).await;
+        if has_stream {
+            let preamble = pipes.preamble("hold");
+            pipes.open(3, &preamble).await;
+        }
         let pings = if is_yamux {
             header(yamux::PING, yamux::SYN, 0, 7).repeat(1_000)
         } else {

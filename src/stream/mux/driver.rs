@@ -54,7 +54,7 @@ enum Turn {
     Over(String),
     /// The peer opens no more streams on it.
     Leave,
-    /// There are streams to watch now.
+    /// There is something to watch now.
     Watch,
 }
 
@@ -116,7 +116,7 @@ impl Driver {
         let mux = Arc::clone(&self.mux);
         let (mut ended, tick) = (mux.session.ended.clone(), self.tick());
         loop {
-            self.is_watching = mux.len() > 0 || self.leaving != Leaving::No;
+            self.is_watching = self.is_to_watch();
             let turn = select! {
                 biased;
                 // The peer has left already, and has come with another connection.
@@ -177,10 +177,18 @@ impl Driver {
         if self.control.len() > CONTROL_BYTES_MAX {
             return Poll::Ready(Turn::Over(NOT_TAKEN.to_owned()));
         }
-        if !self.is_watching && self.mux.len() > 0 {
+        let turn = self.poll_output(cx);
+        if turn.is_pending() && !self.is_watching && self.is_to_watch() {
             return Poll::Ready(Turn::Watch);
         }
-        self.poll_output(cx)
+        turn
+    }
+
+    /// Whether a time matters that passes: not on a connection that is idle.
+    fn is_to_watch(&self) -> bool {
+        self.mux.len() > 0
+            || self.leaving != Leaving::No
+            || self.output.lock().stuck_since().is_some()
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) {
