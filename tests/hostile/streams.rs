@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use seaway::{Break, Builder, Config, LogicalAddr, Node, Stream, StreamError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::interval;
 
 use crate::raw::pipes::yamux::{self, data, header};
@@ -428,6 +428,38 @@ async fn p08_a_peer_that_never_reads_loses_its_stream_lane_and_keeps_its_calls()
     assert!(took > Duration::from_secs(2), "took {took:?}");
     assert!(soon("a reply", is_served(&mut rpc)).await);
     witness.is_undisturbed().await;
+}
+
+#[tokio::test]
+async fn an_end_that_comes_before_its_stream_holds_whatever_the_node_has_opened_itself() {
+    const RESET: u32 = 0x1_0007;
+    let stage = Stage::new().await;
+    let mut pipes = stage.hostile().await;
+    let node = stage.scene.node.clone();
+    let opening: JoinSet<_> = (0..3)
+        .map(|_| {
+            let node = node.clone();
+            async move { node.open_stream(addr(PEER), "any").await.map(drop) }
+        })
+        .collect();
+    // Its numbers are 2, 4 and 6.
+    while soon("a stream", pipes.next()).await.unwrap().2 != 6 {}
+    let (end, preamble) = (pipes.end_of(3, 0, RESET), pipes.preamble("echo"));
+    pipes.control(&end).await;
+    assert!(soon("a pong", pipes.is_live()).await);
+    pipes.open(3, &preamble).await;
+    let answer = async {
+        loop {
+            let (_, flags, stream, body) = pipes.next().await.unwrap();
+            if stream == 3 {
+                return (flags & yamux::RST, body);
+            }
+        }
+    };
+    let (reset, body) = soon("an answer", answer).await;
+    assert_eq!((reset, body), (yamux::RST, Vec::new()), "it was accepted");
+    drop((opening, pipes));
+    stage.finish().await;
 }
 
 #[tokio::test]
