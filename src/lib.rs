@@ -118,6 +118,7 @@ mod rpc;
 #[doc(hidden)]
 pub mod rt;
 mod stream;
+mod stripe;
 mod wire;
 
 pub use addr::{AddrError, LogicalAddr, NodeType};

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::stripe::{STRIPES, stripe};
 use crate::wire::Reason;
 
 macro_rules! counters {
@@ -90,42 +91,52 @@ counters! {
 
 /// One number for each reason that a frame can come back for.
 #[derive(Debug)]
-pub(crate) struct ByReason([Counter; 256]);
+pub(crate) struct ByReason([AtomicU64; 256]);
 
 impl ByReason {
     pub(crate) fn add(&self, reason: Reason) {
-        self.0[usize::from(reason.byte())].add(1);
+        self.0[usize::from(reason.byte())].fetch_add(1, Relaxed);
     }
 
     /// Those that are not 0.
     pub(crate) fn all(&self) -> Vec<(Reason, u64)> {
         let numbers =
-            (0..=u8::MAX).zip(&self.0).map(|(byte, n)| (Reason::from_byte(byte), n.get()));
+            (0..=u8::MAX).zip(&self.0).map(|(byte, n)| (Reason::from_byte(byte), n.load(Relaxed)));
         numbers.filter(|(_, n)| *n > 0).collect()
     }
 }
 
 impl Default for ByReason {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()))
+        Self(std::array::from_fn(|_| AtomicU64::default()))
     }
 }
 
-/// One number.
+/// One number, in parts that have a cache line each: threads that count the same thing would
+/// otherwise wait for each other's.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter([Part; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Part(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
+        self.part().fetch_add(n, Relaxed);
     }
 
     /// Takes back what turned out not to be so.
     pub(crate) fn sub(&self, n: u64) {
-        self.0.fetch_sub(n, Relaxed);
+        // A part may go below 0; their sum does not.
+        self.part().fetch_sub(n, Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.iter().fold(0, |sum, part| sum.wrapping_add(part.0.load(Relaxed)))
+    }
+
+    fn part(&self) -> &AtomicU64 {
+        &self.0[stripe() % STRIPES].0
     }
 }

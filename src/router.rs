@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::addr::{LogicalAddr, NodeType};
@@ -22,7 +22,10 @@ pub(crate) struct Router {
     table: ArcSwap<Table>,
     /// Another table is there.
     pub(crate) changed: Notify,
-    links: RwLock<HashMap<LogicalAddr, Arc<Link>, RandomState>>,
+    /// Looked into for each frame, and changed seldom.
+    links: ArcSwap<Links>,
+    /// Held by who changes the links.
+    changing: Mutex<()>,
     /// The zone that this node says it is in.
     zone: Option<String>,
     /// Of picks one after another, by type.
@@ -30,6 +33,8 @@ pub(crate) struct Router {
     /// Held while frames are moved from one harbor to another; who sends shares it.
     pub(crate) moving: RwLock<()>,
 }
+
+type Links = HashMap<LogicalAddr, Arc<Link>, RandomState>;
 
 /// Why a call or a message was not put, with a text for people that may be empty.
 #[derive(Debug)]
@@ -65,7 +70,8 @@ impl Router {
             home,
             table,
             changed: Notify::new(),
-            links: RwLock::default(),
+            links: ArcSwap::default(),
+            changing: Mutex::default(),
             zone,
             turns,
             moving: RwLock::default(),
@@ -147,15 +153,19 @@ impl Router {
 
     /// The link to a member.
     fn link_to(&self, peer: LogicalAddr) -> Result<Arc<Link>, Reason> {
-        if let Some(link) = self.links.read().get(&peer) {
-            return Ok(Arc::clone(link));
+        if let Some(link) = self.existing(peer) {
+            return Ok(link);
         }
-        let mut links = self.links.write();
+        let _changing = self.changing.lock();
+        if let Some(link) = self.existing(peer) {
+            return Ok(link);
+        }
         if self.home.stop.is_cancelled() {
             return Err(Reason::Draining);
         }
-        let link = links.entry(peer).or_insert_with(|| Link::start(Arc::clone(&self.home), peer));
-        Ok(Arc::clone(link))
+        let link = Link::start(Arc::clone(&self.home), peer);
+        self.change(|links| drop(links.insert(peer, Arc::clone(&link))));
+        Ok(link)
     }
 
     /// The link to somebody who has proved to be `peer`; `None` if no such member is known.
@@ -170,25 +180,33 @@ impl Router {
 
     /// The link to a peer, if there is one.
     pub(crate) fn existing(&self, peer: LogicalAddr) -> Option<Arc<Link>> {
-        self.links.read().get(&peer).cloned()
+        self.links.load().get(&peer).cloned()
     }
 
     /// All links there are.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.links.read().values().cloned().collect()
+        self.links.load().values().cloned().collect()
     }
 
     /// Forgets all links, when the node has stopped.
     pub(crate) fn forget_all(&self) {
-        self.links.write().clear();
+        let _changing = self.changing.lock();
+        self.links.store(Arc::default());
     }
 
     /// Forgets a link that is closed for good.
     pub(crate) fn forget(&self, link: &Arc<Link>) {
-        let mut links = self.links.write();
-        if links.get(&link.peer).is_some_and(|known| Arc::ptr_eq(known, link)) {
-            links.remove(&link.peer);
+        let _changing = self.changing.lock();
+        if self.existing(link.peer).is_some_and(|known| Arc::ptr_eq(&known, link)) {
+            self.change(|links| drop(links.remove(&link.peer)));
         }
+    }
+
+    /// Puts a changed copy in the place of the links.
+    fn change(&self, change: impl FnOnce(&mut Links)) {
+        let mut links = Links::clone(&self.links.load());
+        change(&mut links);
+        self.links.store(Arc::new(links));
     }
 }
 

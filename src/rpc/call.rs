@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 
 use super::caller::{Caller, Options, Ticket};
 use super::layered::Layered;
@@ -82,6 +82,7 @@ where
         method: Method<Q, R>,
         message: Q,
         options: &Options,
+        waker: &Waker,
     ) -> Result<Begun, CallError> {
         let caller = &*self.caller;
         caller.home.counters.calls.add(1);
@@ -102,19 +103,25 @@ where
         let prepared = caller
             .prepare(to, (&method).into(), message.encoded_len(), options, timeout)
             .map_err(not_sent)?;
-        match caller.put(&prepared, &message) {
+        match caller.put(prepared, &message, Some(waker)) {
             Ok(ticket) => Ok(Begun::Waiting(ticket)),
-            Err(PutError::Full) => {
+            Err((PutError::Full, prepared)) => {
                 let caller = Arc::clone(caller);
                 Ok(Begun::Line(Box::pin(async move {
-                    let lane = prepared.link.rpc();
-                    let attempt = || caller.put(&prepared, &message);
-                    let outcome = lane.in_line(&caller.home, prepared.deadline, attempt).await;
-                    let failed = |error| not_sent(caller.denied(&prepared.link, error));
-                    outcome.map_err(failed)
+                    let (link, deadline) = (Arc::clone(&prepared.link), prepared.deadline);
+                    let mut left = Some(prepared);
+                    let attempt = || {
+                        let Some(prepared) = left.take() else { return Err(PutError::Over) };
+                        caller.put(prepared, &message, None).map_err(|(error, prepared)| {
+                            left = Some(prepared);
+                            error
+                        })
+                    };
+                    let outcome = link.rpc().in_line(&caller.home, deadline, attempt).await;
+                    outcome.map_err(|error| not_sent(caller.denied(&link, error)))
                 })))
             }
-            Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
+            Err((error, prepared)) => Err(not_sent(caller.denied(&prepared.link, error))),
         }
     }
 }
@@ -137,9 +144,10 @@ where
             let begun = match &mut this.stage {
                 Stage::Waiting(ticket) => {
                     let outcome = ready!(this.caller.pending.poll(ticket.id, cx));
-                    let result = this.caller.conclude(ticket, outcome);
-                    this.stage = Stage::Done;
-                    return Poll::Ready(result);
+                    // Gone first: should the reply's type panic, the ticket is used up.
+                    let stage = std::mem::replace(&mut this.stage, Stage::Done);
+                    let Stage::Waiting(ticket) = stage else { return Poll::Pending };
+                    return Poll::Ready(this.caller.conclude(&ticket, outcome));
                 }
                 Stage::Line(line) => ready!(line.as_mut().poll(cx)).map(Begun::Waiting),
                 Stage::Layered(layered) => {
@@ -150,7 +158,13 @@ where
                 }
                 stage => match std::mem::replace(stage, Stage::Done) {
                     Stage::New { to, method, message, options } => {
-                        this.begin(to, method, message, &options)
+                        let begun = this.begin(to, method, message, &options, cx.waker());
+                        if let Ok(Begun::Waiting(ticket)) = begun {
+                            // Its reply wakes this task, also if it has come meanwhile.
+                            this.stage = Stage::Waiting(ticket);
+                            return Poll::Pending;
+                        }
+                        begun
                     }
                     // Polled after it was done, which futures need not survive; it never ends.
                     _ => return Poll::Pending,
@@ -172,9 +186,10 @@ where
 
 impl<Q, R> Drop for ReplyFuture<'_, Q, R> {
     fn drop(&mut self) {
-        // One that waits for its reply counts itself.
-        if let Stage::Line(_) = self.stage {
-            self.caller.home.counters.calls_cancelled.add(1);
+        match &self.stage {
+            Stage::Waiting(ticket) => self.caller.leave(ticket),
+            Stage::Line(_) => self.caller.home.counters.calls_cancelled.add(1),
+            _ => {}
         }
     }
 }

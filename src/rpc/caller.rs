@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,18 +45,18 @@ pub(super) struct Options {
     pub(super) trace_parent: Option<String>,
 }
 
-/// A call that has been entered: whoever holds it waits for its outcome, and whoever drops it
-/// takes the call back.
+/// A call whose request was put. Whoever holds it waits for its outcome, and [concludes] it, or
+/// [leaves] it.
+///
+/// [concludes]: Caller::conclude
+/// [leaves]: Caller::leave
 pub(super) struct Ticket {
-    caller: Arc<Caller>,
     link: Arc<Link>,
     to: LogicalAddr,
     method: &'static str,
     pub(super) id: u64,
-    /// Where in the rpc lane's bytes the request begins; `None` while it is not there, and for ever
-    /// if it panics when it is encoded: the position is another's then.
-    position: Option<u64>,
-    is_over: bool,
+    /// Where in the rpc lane's bytes the request begins.
+    position: u64,
 }
 
 impl Ticket {
@@ -68,15 +69,18 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+/// A call that was entered, while its request is put; taken out again if that fails or panics.
+struct Entering<'a> {
+    caller: &'a Caller,
+    link: &'a Link,
+    id: Option<u64>,
+}
+
+impl Drop for Entering<'_> {
     fn drop(&mut self) {
-        self.link.calls.fetch_sub(1, Ordering::Relaxed);
-        if self.is_over {
-            return;
-        }
-        self.caller.home.counters.calls_cancelled.add(1);
-        if self.caller.pending.leave(self.id) {
-            take_back(self);
+        if let Some(id) = self.id {
+            self.caller.pending.leave(id);
+            self.link.calls.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -146,30 +150,48 @@ impl Caller {
         Ok(Prepared { link, to, deadline, extension, method })
     }
 
-    /// Puts the request of a call.
+    /// Puts the request of a call. Whoever has given a waker need not poll before it is woken.
     pub(super) fn put(
-        self: &Arc<Self>,
-        prepared: &Prepared,
+        &self,
+        prepared: Prepared,
         message: &impl prost::Message,
-    ) -> Result<Ticket, PutError> {
-        let Prepared { link, to, deadline, method, .. } = prepared;
+        waker: Option<&Waker>,
+    ) -> Result<Ticket, (PutError, Prepared)> {
+        let put = self.frame(&prepared, message, 0);
+        let mut entering = Entering { caller: self, link: &prepared.link, id: None };
         let enter = |position| {
+            let (to, link) = (prepared.to, entering.link);
             if link.calls.load(Ordering::Relaxed) >= self.home.config.calls_max {
                 return Err(BUSY);
             }
-            let entry = Entry { to: *to, hop: link.peer, position, deadline: *deadline };
-            let id = self.pending.enter(entry).ok_or(BUSY)?;
+            let entry = Entry { to, hop: link.peer, position, deadline: prepared.deadline };
+            let id = self.pending.enter(entry, waker.cloned()).ok_or(BUSY)?;
             link.calls.fetch_add(1, Ordering::Relaxed);
-            let (caller, link, to) = (Arc::clone(self), Arc::clone(link), *to);
-            let method = method.text;
-            let ticket = Ticket { caller, link, to, method, id, position: None, is_over: false };
-            Ok((id, (ticket, position)))
+            entering.id = Some(id);
+            Ok((id, (id, position)))
         };
-        let put = self.frame(prepared, message, 0);
         let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
-        let (mut ticket, position) = link.rpc().put_prepared(put, enter, encode)?;
-        ticket.position = Some(position);
-        Ok(ticket)
+        let outcome = prepared.link.rpc().put_prepared(put, enter, encode);
+        if outcome.is_ok() {
+            entering.id = None;
+        }
+        drop(entering);
+        match outcome {
+            Ok((id, position)) => {
+                let Prepared { link, to, method, .. } = prepared;
+                Ok(Ticket { link, to, method: method.text, id, position })
+            }
+            Err(error) => Err((error, prepared)),
+        }
+    }
+
+    /// Nobody waits for the call any more: takes it back.
+    pub(super) fn leave(&self, ticket: &Ticket) {
+        self.home.counters.calls_cancelled.add(1);
+        ticket.link.calls.fetch_sub(1, Ordering::Relaxed);
+        if self.pending.leave(ticket.id) {
+            take_back(ticket);
+        }
     }
 
     fn frame(&self, prepared: &Prepared, message: &impl prost::Message, flags: u8) -> Put {
@@ -224,10 +246,10 @@ impl Caller {
     /// Turns the outcome of a call that was sent into what its caller sees.
     pub(super) fn conclude<R: prost::Message + Default>(
         &self,
-        ticket: &mut Ticket,
+        ticket: &Ticket,
         outcome: Outcome,
     ) -> Result<R, CallError> {
-        ticket.is_over = true;
+        ticket.link.calls.fetch_sub(1, Ordering::Relaxed);
         let result = match outcome {
             Outcome::Reply(body) => read_reply(ticket, body),
             Outcome::Refused { reason, hop } => {
@@ -278,7 +300,7 @@ fn expire(ticket: &Ticket) -> CallError {
 /// Takes a request out of the outbox; if the writer was faster, sends a cancel after it.
 fn take_back(ticket: &Ticket) -> bool {
     let lane = ticket.link.rpc();
-    let Some(position) = ticket.position else { return true };
+    let position = ticket.position;
     if lane.void(position) {
         return true;
     }

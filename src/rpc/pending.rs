@@ -12,10 +12,11 @@ use tokio::sync::Notify;
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};
+use crate::stripe::{STRIPES, stripe};
 use crate::wire::Reason;
 
-/// Tables that calls to different peers are spread over; a power of two.
-const SHARDS: usize = 16;
+/// Tables that calls of different threads are spread over; a power of two.
+const SHARDS: usize = STRIPES;
 /// Bits of an id that name the shard, and the place in it; the rest is the generation.
 const SHARD_BITS: u32 = 4;
 const PLACE_BITS: u32 = 28;
@@ -36,10 +37,15 @@ pub(crate) enum Outcome {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Padded; SHARDS],
     /// Some deadline is earlier than all before.
     earlier: Notify,
 }
+
+/// On cache lines of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Padded(Mutex<Shard>);
 
 #[derive(Debug)]
 struct Shard {
@@ -83,18 +89,20 @@ pub(crate) struct Entry {
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        let shard =
-            || Mutex::new(Shard { places: Vec::new(), free: Vec::new(), earliest: Millis::NEVER });
-        Self { shards: std::array::from_fn(|_| shard()), earlier: Notify::new() }
+        let shard = || Shard { places: Vec::new(), free: Vec::new(), earliest: Millis::NEVER };
+        Self {
+            shards: std::array::from_fn(|_| Padded(Mutex::new(shard()))),
+            earlier: Notify::new(),
+        }
     }
 
-    /// Enters a call; `None` if the table is full.
-    pub(crate) fn enter(&self, entry: Entry) -> Option<u64> {
+    /// Enters a call, with who is to be woken; `None` if the table is full.
+    pub(crate) fn enter(&self, entry: Entry, waker: Option<Waker>) -> Option<u64> {
         let Entry { to, hop, position, deadline } = entry;
         // Ids differ in their low bits first.
-        let number = hop.bits() as usize % SHARDS;
+        let number = stripe() % SHARDS;
         let mut shard = self.shard(number).lock();
-        let state = State::Waiting(Waiting { to, hop, position, deadline, waker: None });
+        let state = State::Waiting(Waiting { to, hop, position, deadline, waker });
         let place = match shard.free.pop() {
             Some(place) => place,
             None => {
@@ -190,27 +198,27 @@ impl Pending {
 
     /// A harbor behind `hop` has lost the way to `to`.
     pub(crate) fn cut_beyond(&self, hop: LogicalAddr, to: LogicalAddr) {
-        let mut shard = self.shard(hop.bits() as usize % SHARDS).lock();
-        let wakers =
-            shard.end(|waiting| (waiting.hop == hop && waiting.to == to).then_some(Outcome::Cut));
-        drop(shard);
-        wakers.into_iter().for_each(Waker::wake);
+        self.end(|waiting| (waiting.hop == hop && waiting.to == to).then_some(Outcome::Cut));
     }
 
     /// The rpc lane to `hop` has lost all that it had sent, which is what lay below `below`.
     pub(crate) fn cut(&self, hop: LogicalAddr, below: u64) {
-        let mut shard = self.shard(hop.bits() as usize % SHARDS).lock();
-        let wakers = shard.end(|waiting| {
+        self.end(|waiting| {
             (waiting.hop == hop && waiting.position < below).then_some(Outcome::Cut)
         });
-        drop(shard);
-        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn end(&self, outcome: impl Fn(&Waiting) -> Option<Outcome>) {
+        for shard in &self.shards {
+            let wakers = shard.0.lock().end(&outcome);
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Ends calls whose deadlines pass, until dropped.
     pub(crate) async fn watch_deadlines(&self, clock: Clock) {
         loop {
-            let earliest = self.shards.iter().map(|shard| shard.lock().earliest).min();
+            let earliest = self.shards.iter().map(|shard| shard.0.lock().earliest).min();
             let earliest = earliest.unwrap_or(Millis::NEVER);
             tokio::select! {
                 () = self.earlier.notified() => continue,
@@ -218,7 +226,7 @@ impl Pending {
             }
             let now = clock.now();
             for shard in &self.shards {
-                let mut shard = shard.lock();
+                let mut shard = shard.0.lock();
                 if now < shard.earliest {
                     continue;
                 }
@@ -238,7 +246,7 @@ impl Pending {
     }
 
     fn shard(&self, number: usize) -> &Mutex<Shard> {
-        &self.shards[number % SHARDS]
+        &self.shards[number % SHARDS].0
     }
 }
 

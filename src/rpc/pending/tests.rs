@@ -26,7 +26,7 @@ fn entry(peer: u16, position: u64, deadline: Millis) -> Entry {
 }
 
 fn enter(pending: &Pending, peer: u16) -> u64 {
-    pending.enter(entry(peer, 0, Millis::NEVER)).unwrap()
+    pending.enter(entry(peer, 0, Millis::NEVER), None).unwrap()
 }
 
 fn poll(pending: &Pending, id: u64) -> Poll<Outcome> {
@@ -83,7 +83,7 @@ fn p07_a_reply_of_another_peer_is_not_believed() {
 fn p07_a_reply_comes_from_whom_was_called_and_not_from_the_hop() {
     let pending = Pending::new();
     let through = Entry { hop: addr(9), ..entry(1, 0, Millis::NEVER) };
-    let id = pending.enter(through).unwrap();
+    let id = pending.enter(through, None).unwrap();
     assert!(!pending.complete(id, addr(9), reply("forged")));
     assert!(pending.complete(id, addr(1), reply("yes")));
 }
@@ -103,7 +103,7 @@ fn a_call_that_its_caller_has_left_is_gone() {
 #[test]
 fn p04_a_cut_ends_what_was_sent_on_that_lane_and_nothing_else() {
     let pending = Pending::new();
-    let at = |peer, position| pending.enter(entry(peer, position, Millis::NEVER)).unwrap();
+    let at = |peer, position| pending.enter(entry(peer, position, Millis::NEVER), None).unwrap();
     let (sent, unsent, other) = (at(1, 99), at(1, 100), at(17, 99));
     pending.cut(addr(1), 100);
     assert_eq!(poll(&pending, sent), Poll::Ready(Outcome::Cut));
@@ -142,7 +142,7 @@ async fn ended(pending: &Pending, clock: &Clock, id: u64) -> (Outcome, u64) {
 #[tokio::test(start_paused = true)]
 async fn p05_a_call_ends_at_its_deadline_and_not_before() {
     let (pending, clock) = (Pending::new(), Clock::start());
-    let id = pending.enter(entry(1, 0, Millis(5_000))).unwrap();
+    let id = pending.enter(entry(1, 0, Millis(5_000)), None).unwrap();
     tokio::select! {
         () = pending.watch_deadlines(clock) => unreachable!("it watches until dropped"),
         (outcome, at) = ended(&pending, &clock, id) => {
@@ -155,14 +155,14 @@ async fn p05_a_call_ends_at_its_deadline_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn p05_an_earlier_deadline_that_comes_later_is_kept_too() {
     let (pending, clock) = (Arc::new(Pending::new()), Clock::start());
-    let late = pending.enter(entry(1, 0, Millis(5_000))).unwrap();
+    let late = pending.enter(entry(1, 0, Millis(5_000)), None).unwrap();
     let watch = Arc::clone(&pending);
     let watching = tokio::spawn(async move { watch.watch_deadlines(clock).await });
     tokio::time::advance(Duration::from_millis(100)).await;
     // The one in the same table, the other in another.
     for peer in [17, 2] {
         let deadline = clock.now().after(300);
-        let early = pending.enter(entry(peer, 0, deadline)).unwrap();
+        let early = pending.enter(entry(peer, 0, deadline), None).unwrap();
         let (outcome, at) = ended(&pending, &clock, early).await;
         assert_eq!(outcome, Outcome::Expired);
         assert!(Millis(at).since(deadline) <= 2, "at {at} ms, due at {deadline:?}");
@@ -180,7 +180,7 @@ async fn p05_all_deadlines_are_kept_in_whatever_order_they_come() {
     let calls: Vec<_> = (0..200_u64)
         .map(|call| {
             let peer = u16::try_from(call % 20).unwrap();
-            (pending.enter(entry(peer, 0, Millis(due(call)))).unwrap(), due(call))
+            (pending.enter(entry(peer, 0, Millis(due(call))), None).unwrap(), due(call))
         })
         .collect();
     let waits = calls.into_iter().map(|(id, due)| {
@@ -236,7 +236,7 @@ proptest! {
             let len = calls.len().max(1);
             match op {
                 Op::Enter { peer, position } => {
-                    let id = pending.enter(entry(peer, position, Millis::NEVER)).unwrap();
+                    let id = pending.enter(entry(peer, position, Millis::NEVER), None).unwrap();
                     prop_assert!(calls.iter().all(|(other, _)| *other != id), "ids are not reused");
                     calls.push((id, Call::Waiting { peer, position }));
                 }
