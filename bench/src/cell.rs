@@ -36,6 +36,10 @@ pub struct Cell {
     pub p50_micros: Option<f64>,
     /// 99th percentile of the sampled calls.
     pub p99_micros: Option<f64>,
+    /// 999 of 1,000 sampled calls were not slower.
+    pub p999_micros: Option<f64>,
+    /// The most memory that client and server had resident, together, in bytes.
+    pub peak_bytes: u64,
     /// CPU time per call or message, of all processes.
     pub cpu_micros: f64,
     /// The client's part of it.
@@ -119,6 +123,8 @@ impl Windows {
             seconds: counted.seconds(),
             p50_micros: latency.map(|latency| f64::from(latency.p50_nanos) * 1e-3),
             p99_micros: latency.map(|latency| f64::from(latency.p99_nanos) * 1e-3),
+            p999_micros: latency.map(|latency| f64::from(latency.p999_nanos) * 1e-3),
+            peak_bytes: self.client.end.peak_bytes + self.server.end.peak_bytes,
             cpu_micros: cpu_client_micros + cpu_server_micros + cpu_relays_micros,
             cpu_client_micros,
             cpu_server_micros,

@@ -207,5 +207,6 @@ async fn join(tasks: Vec<JoinHandle<Result<Samples>>>) -> Result<Samples> {
 fn percentiles(mut samples: Samples) -> Option<Latency> {
     samples.sort_unstable();
     let last = samples.len().checked_sub(1)?;
-    Some(Latency { p50_nanos: samples[last / 2], p99_nanos: samples[last * 99 / 100] })
+    let at = |thousandths: usize| samples[last * thousandths / 1000];
+    Some(Latency { p50_nanos: at(500), p99_nanos: at(990), p999_nanos: at(999) })
 }

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub cpu_nanos: u64,
     /// Calls or messages since it started: made, in the client; handled, in the server.
     pub count: u64,
+    /// The most memory that it has had resident, in bytes; 0 where the system does not tell.
+    pub peak_bytes: u64,
     /// How long calls took, if this is the end of a client's window.
     pub latency: Option<Latency>,
 }
@@ -52,6 +54,8 @@ pub struct Latency {
     pub p50_nanos: u32,
     /// 99 of 100 were not slower.
     pub p99_nanos: u32,
+    /// 999 of 1,000 were not slower.
+    pub p999_nanos: u32,
 }
 
 /// The clocks of a child.
@@ -69,8 +73,17 @@ impl Clock {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let cpu_nanos = u64::try_from(cpu.tv_sec)? * 1_000_000_000 + u64::try_from(cpu.tv_nsec)?;
         let elapsed_nanos = u64::try_from(self.0.elapsed().as_nanos())?;
-        Ok(Snapshot { elapsed_nanos, cpu_nanos, count, latency: None })
+        let peak_bytes = peak_bytes().unwrap_or(0);
+        Ok(Snapshot { elapsed_nanos, cpu_nanos, count, peak_bytes, latency: None })
     }
+}
+
+/// What Linux says in `proc(5)` of this process.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 /// Tells the parent something.

@@ -4,15 +4,17 @@ use crate::args::Options;
 use crate::cell::Cell;
 use crate::peers::ALL;
 
-const HEAD: [&str; 8] = [
+const HEAD: [&str; 10] = [
     "peer",
     "per second",
     "× floor",
     "p50 µs",
     "p99 µs",
+    "p999 µs",
     "CPU µs each",
     "client + server",
     "CPU × floor",
+    "peak MiB",
 ];
 
 /// Writes one Markdown table per row: medians, and the range in brackets.
@@ -45,7 +47,7 @@ fn line(columns: &[String]) -> String {
 }
 
 /// The columns of one peer: its own runs, and the floor's in the same order.
-fn columns(name: &str, own: &[&Cell], floor: &[&Cell]) -> [String; 8] {
+fn columns(name: &str, own: &[&Cell], floor: &[&Cell]) -> [String; 10] {
     let rate = |cell: &Cell| Some(cell.per_second);
     let cpu = |cell: &Cell| Some(cell.cpu_micros);
     let [client, server] = [
@@ -59,9 +61,12 @@ fn columns(name: &str, own: &[&Cell], floor: &[&Cell]) -> [String; 8] {
         show(ratios(own, floor, rate)),
         show(spread(own, |cell| cell.p50_micros)),
         show(spread(own, |cell| cell.p99_micros)),
+        spread(own, |cell| cell.p999_micros).map_or_else(none, |spread| digits(spread.median)),
         show(spread(own, cpu)),
         format!("{client} + {server}"),
         show(ratios(own, floor, cpu)),
+        spread(own, |cell| Some(cell.peak_bytes as f64 / f64::from(1 << 20)))
+            .map_or_else(none, |spread| digits(spread.median)),
     ]
 }
 
