@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// Where code is that people write.
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 15] = [
     "src",
     "tests",
     "examples",
     "bench/src",
+    "bench/instructions/src",
     "docs/guide",
     "codegen/src",
     "codegen/tests",
