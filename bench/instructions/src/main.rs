@@ -45,7 +45,10 @@ fn main() -> ExitCode {
         [work, times] => do_it(work, times.parse().expect("a number")),
         [] => return compare(false),
         [set] if set == "--set" => return compare(true),
-        other => panic!("unknown arguments: {other:?}"),
+        other => {
+            eprintln!("unknown arguments: {other:?}");
+            return ExitCode::FAILURE;
+        }
     }
     ExitCode::SUCCESS
 }
