@@ -227,7 +227,8 @@ pub enum Doubt {
     Reply,
 }
 
-/// Why a message, a notification or a stream was not accepted. No handler has got anything of it.
+/// Why a message, a notification or a stream was not accepted. No handler has got anything of it; but
+/// see [`crate::OpenStream`] for streams that were accepted too late.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} to {to} was not accepted: {}", Why { to, reason: *reason, detail })]
 #[non_exhaustive]

@@ -50,8 +50,9 @@ const AGAIN: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 ///
-/// Awaiting gives a [`SendError`] if the stream was not accepted: none of its bytes has reached a
-/// handler then.
+/// Awaiting gives a [`SendError`] if the stream was not accepted in time: none of its bytes has
+/// reached a handler then. One that accepted it too late has begun, with the metadata, and sees
+/// [`Break::Dropped`].
 ///
 /// # Cancel safety
 ///
