@@ -59,7 +59,8 @@ const ACCEPTED: u8 = 0;
 /// all bytes and then its end of file. That is the only way to an end of file; whatever else
 /// happens is an [`io::Error`] with a [`StreamError`] inside, at both ends: see
 /// [`StreamError::of`]. A stream that is dropped before both directions have ended is broken off,
-/// so call `shutdown` when all is written.
+/// so call `shutdown` when all is written. Who drops it behind its `shutdown` has still ended what
+/// it wrote; writes of the other end fail with [`crate::Break::Dropped`] from then on.
 ///
 /// # How much it holds
 ///
