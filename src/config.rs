@@ -13,6 +13,7 @@ use crate::debug::debug_by_text;
 /// ```
 /// let mut config = seaway::Config::default();
 /// config.frame_bytes_max = 4 << 20;
+/// let builder = seaway::Node::builder("1.2.3").config(config);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -67,7 +68,7 @@ pub struct Config {
     /// disturbs none; 2³⁰, 1 – 2³⁰.
     pub streams_per_connection_max: usize,
     /// A stream of which no byte was read or written at this node for so long is broken off; 0, which
-    /// is never, or at least 10 ms; 0.
+    /// is never, or at least 10 ms; 0. That is found at most a quarter of it later.
     pub stream_idle_timeout: Duration,
     /// How long a call takes at most, when neither `within` nor the handler that makes it says
     /// otherwise; 5 s, above 0.
