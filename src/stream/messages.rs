@@ -13,7 +13,7 @@ const VARINT_BYTES_MAX: usize = 10;
 /// The least room for a read.
 const READ_BYTES: usize = 8 << 10;
 
-/// Writes messages to a [`crate::Stream`], or to a half of one.
+/// Writes messages to a [`crate::Stream`], a half of one, or any other `AsyncWrite`.
 ///
 /// Before each message stands its length as a varint: what prost and other libraries call
 /// length-delimited.
@@ -102,8 +102,8 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
     }
 }
 
-/// Reads messages from a [`crate::Stream`], or from a half of one. See [`MessageWriter`] for an
-/// example.
+/// Reads messages from a [`crate::Stream`], a half of one, or any other `AsyncRead`; its limit is its
+/// own, whatever that of the writer. See [`MessageWriter`] for an example.
 pub struct MessageReader<R> {
     io: R,
     buffer: BytesMut,
