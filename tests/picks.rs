@@ -82,7 +82,7 @@ async fn a_pick_that_finds_nobody_says_what_it_looked_for_and_what_it_saw() {
     assert_eq!(
         outcome.unwrap_err().to_string(),
         "call of test.Echo/Echo to any node of type 9 did not run: \
-         discovery has no member of this type"
+         discovery has no member of this type in this group, and no exported one in another"
     );
     let error = node.try_send(pick, &text("who?")).unwrap_err();
     assert!(error.to_string().contains("to any node of type 9 was not accepted"), "{error}");

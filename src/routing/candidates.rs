@@ -95,7 +95,7 @@ impl fmt::Display for Candidates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { all, known, unavailable, unreachable, .. } = self;
         match known {
-            0 => return f.write_str("discovery has no member of this type"),
+            0 => return f.write_str("discovery has no member of this type in this group, and no exported one in another"),
             known => write!(f, "discovery has {known} of this type")?,
         }
         if *unavailable > 0 {

@@ -6,6 +6,8 @@ use std::io;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::error::StreamError;
+
 /// The default for the longest message, in bytes.
 const LEN_MAX: usize = 1 << 20;
 /// The longest varint.
@@ -176,6 +178,17 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     #[must_use]
     pub fn into_inner(self) -> R {
         self.io
+    }
+}
+
+impl MessageError {
+    /// What broke the stream, if that is why.
+    #[must_use]
+    pub fn broken(&self) -> Option<&StreamError> {
+        match self {
+            Self::Io(error) => StreamError::of(error),
+            _ => None,
+        }
     }
 }
 

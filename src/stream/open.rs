@@ -214,16 +214,27 @@ impl Streams {
                 link = way()?;
             }
         };
+        let to = preamble.header.to;
         let mut stream = match timeout_at(clock.instant(deadline), opening).await {
             Ok(opened) => opened?,
-            Err(_) => return Err(Denied::new(Reason::Expired, link.trouble())),
+            Err(_) => return Err(Denied::new(Reason::Expired, trouble(&link, to))),
         };
         let bytes = preamble.encode(clock, deadline);
         match timeout_at(clock.instant(deadline), stream.write_all(&bytes)).await {
             Ok(Ok(())) => Ok(stream),
             Ok(Err(error)) => Err(not_accepted(&error)),
-            Err(_) => Err(Denied::new(Reason::Expired, link.trouble())),
+            Err(_) => Err(Denied::new(Reason::Expired, trouble(&link, to))),
         }
+    }
+}
+
+/// What is wrong with a link, and whose it is if that is a harbor's on the way to `to`.
+fn trouble(link: &Link, to: LogicalAddr) -> String {
+    let trouble = link.trouble();
+    if link.peer == to || trouble.is_empty() {
+        trouble
+    } else {
+        format!("{}: {trouble}", link.peer)
     }
 }
 

@@ -74,7 +74,7 @@ impl fmt::Display for Cause {
             Self::Frozen => "this node stood still for longer than its peers wait",
             Self::Replaced => "the peer has lost the connection and made a new one",
             Self::Reborn => "the peer has restarted",
-            Self::Pulse => "the rpc lane was lost",
+            Self::Pulse => "all connections with the peer were lost",
             Self::Moved => "discovery gives the peer another network address",
             Self::Renewed => "this node goes on as a later run",
             Self::Removed => "discovery no longer has the peer",

@@ -162,7 +162,10 @@ fn near_ones_go_first_and_others_when_there_are_none() {
 fn who_finds_nobody_is_told_what_was_seen() {
     let nobody = candidates([]);
     assert_eq!(by_key(1_u64, &nobody), None);
-    assert_eq!(nobody.to_string(), "discovery has no member of this type");
+    assert_eq!(
+        nobody.to_string(),
+        "discovery has no member of this type in this group, and no exported one in another"
+    );
     let few = candidates([
         room("1.7.1").available(false),
         room("1.7.2").available(false),
