@@ -104,11 +104,10 @@ impl Ends {
         Poll::Pending
     }
 
-    /// What has broken the stream so that nothing more comes from it, if anything has.
+    /// What has broken the stream before the peer had ended its direction, if anything has.
     pub(super) fn fault(&self) -> Option<Fault> {
         let state = self.state.lock();
-        let is_final = state.ended.is_none() || state.is_over;
-        state.broken.clone().filter(|_| is_final)
+        state.broken.clone().filter(|_| state.ended.is_none())
     }
 
     /// Waits until [`Ends::fault`] is there.

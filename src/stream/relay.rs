@@ -1,13 +1,15 @@
 //! Streams between clusters: a harbor opens the next leg and carries bytes both ways.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional_with_sizes;
-use tokio::select;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::sleep;
+use tokio::{select, try_join};
 
 use super::Stream;
+use super::mux::Mux;
 use super::open::Preamble;
 use super::serve::{Refused, refuse};
 use super::table::Streams;
@@ -57,6 +59,7 @@ pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) 
 /// Carries bytes, ends and breaks from each of the two to the other.
 async fn join(mut near: Stream, mut far: Stream) {
     let (near_ends, far_ends) = (Arc::clone(&near.ends), Arc::clone(&far.ends));
+    let mux = Arc::clone(&near.mux);
     let broken = async {
         let fault = select! {
             fault = near_ends.broken() => fault,
@@ -66,25 +69,47 @@ async fn join(mut near: Stream, mut far: Stream) {
         sleep(LAST_BYTES).await;
         fault
     };
+    let carried = async {
+        let (near_reader, near_writer) = split(&mut near);
+        let (far_reader, far_writer) = split(&mut far);
+        try_join!(carry(near_reader, far_writer), carry(far_reader, near_writer))
+    };
     let fault = select! {
         fault = broken => fault,
-        copied = copy_bidirectional_with_sizes(&mut near, &mut far, COPY_BYTES, COPY_BYTES) => {
-            match copied {
-                Ok(_) => return,
-                Err(error) => fault_of(&near, &error),
-            }
+        carried = carried => match carried {
+            Ok((Ok(()), Ok(()))) => return,
+            Ok((Err(error), _) | (_, Err(error))) | Err(error) => fault_of(&mux, &error),
         }
     };
     near.hand_on(&fault);
     far.hand_on(&fault);
 }
 
-fn fault_of(near: &Stream, error: &std::io::Error) -> Fault {
+/// Carries one direction to its end; fails with what broke the leg that it reads. A write that
+/// fails is no more than the outcome: what broke the leg that is written may stand behind bytes
+/// that came from there, and behind their end, and these are for the other direction to read first.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> io::Result<io::Result<()>> {
+    let mut bytes = vec![0; COPY_BYTES];
+    loop {
+        let read = from.read(&mut bytes).await?;
+        if read == 0 {
+            return Ok(to.shutdown().await);
+        }
+        if let Err(error) = to.write_all(bytes.get(..read).unwrap_or_default()).await {
+            return Ok(Err(error));
+        }
+    }
+}
+
+fn fault_of(mux: &Mux, error: &io::Error) -> Fault {
     match StreamError::of(error) {
         Some(StreamError { cause, hop, detail }) => {
             Fault { cause: *cause, hop: *hop, text: detail.clone() }
         }
-        None => near.mux.fault(Break::Lost, error.to_string()),
+        None => mux.fault(Break::Lost, error.to_string()),
     }
 }
 

@@ -276,3 +276,55 @@ async fn p13_a_harbor_that_is_frozen_breaks_its_streams_at_both_ends() {
     let within = Duration::from_secs(4);
     tokio::join!(read_and_write_fail(&mut near, within), read_and_write_fail(&mut far, within));
 }
+
+#[tokio::test]
+async fn what_was_ended_beyond_harbors_is_read_to_its_end_by_one_whose_answers_nobody_takes() {
+    const PIECES: usize = 40;
+    const PIECE: usize = 10 << 10;
+    let groups = Groups::new().await;
+    let (mut near, mut far, _target) = both_ends(&groups).await;
+    for _ in 0..PIECES {
+        near.write_all(&[1; PIECE]).await.unwrap();
+    }
+    near.shutdown().await.unwrap();
+    drop(near);
+    let (mut read, mut piece) = (0, vec![0; PIECE]);
+    let reading = async {
+        loop {
+            // It breaks at some time.
+            far.write_all(b"got it").await.ok();
+            match far.read(&mut piece).await.unwrap() {
+                0 => return,
+                len => read += len,
+            }
+        }
+    };
+    soon("the end", reading).await;
+    assert_eq!(read, PIECES * PIECE);
+    let write = async { while far.write_all(&[0; 1 << 10]).await.is_ok() {} };
+    soon("the break of writes", write).await;
+}
+
+#[tokio::test]
+async fn what_was_ended_beyond_harbors_is_read_to_its_end_however_late() {
+    const FIRST: usize = 200 << 10;
+    let groups = Groups::new().await;
+    let (mut near, mut far, _target) = both_ends(&groups).await;
+    let mut written = 0;
+    let full = Duration::from_millis(300);
+    while let Ok(Ok(len)) = tokio::time::timeout(full, near.write(&[1; 4 << 10])).await {
+        written += len;
+    }
+    // Makes room for the end.
+    far.read_exact(&mut vec![0; FIRST]).await.unwrap();
+    soon("the end", near.shutdown()).await.unwrap();
+    drop(near);
+    groups.sender.shutdown(Duration::from_secs(1)).await;
+    // Three times as long as a harbor hands on what has no end.
+    let write = async { while far.write_all(&[0; 1 << 10]).await.is_ok() {} };
+    let broke = tokio::time::timeout(Duration::from_millis(600), write).await;
+    assert!(broke.is_err(), "it broke before its end was read");
+    let mut rest = Vec::new();
+    soon("the end", far.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(FIRST + rest.len(), written);
+}
