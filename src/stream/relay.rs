@@ -1,9 +1,12 @@
 //! Streams between clusters: a harbor opens the next leg and carries bytes both ways.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_io::AsyncWrite as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::sleep;
 use tokio::{select, try_join};
@@ -25,7 +28,7 @@ const COPY_BYTES: usize = 16 << 10;
 const LAST_BYTES: Duration = Duration::from_millis(200);
 
 /// Hands a stream on, to its end.
-pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) {
+pub(super) async fn pass_on(streams: &Arc<Streams>, mut near: Stream, frame: Frame) {
     let (home, came) = (&streams.home, near.mux.session.link.peer);
     let Frame { mut header, extension, body } = frame;
     header.hops = header.hops.saturating_add(1);
@@ -41,6 +44,7 @@ pub(super) async fn pass_on(streams: &Arc<Streams>, near: Stream, frame: Frame) 
         let goes = streams.router.next(header.from, header.to)?;
         if goes.peer == came { Err(Denied::new(Reason::NoRoute, "")) } else { Ok(goes) }
     };
+    near.acknowledge().await;
     let leg = select! {
         biased;
         // Whoever opened it has given it up.
@@ -114,6 +118,13 @@ fn fault_of(mux: &Mux, error: &io::Error) -> Fault {
 }
 
 impl Stream {
+    /// Lets the peer know that the stream is there. Of those that it does not know that of yamux
+    /// opens no more than 256, and others must not wait for the next hop of these.
+    async fn acknowledge(&mut self) {
+        // If it cannot be told it is broken, which the next to use it finds.
+        poll_fn(|cx| Pin::new(&mut self.yamux).poll_write(cx, &[])).await.ok();
+    }
+
     /// Breaks off what its other leg broke; nothing is said to whoever has said it.
     fn hand_on(self, fault: &Fault) {
         if !self.ends.is_broken() {

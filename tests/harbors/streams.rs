@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use seaway::{Break, Builder, LogicalAddr, Node, Reason, SendError, Stream, StreamError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
+use tokio::task::JoinSet;
 
 use crate::groups::{Groups, config};
 use crate::support::events::{Gate, Heard, Say, events};
-use crate::support::{addr, soon, until};
+use crate::support::{addr, soon, timed, until};
 use crate::world::{FROM, TO, World};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -327,4 +328,26 @@ async fn what_was_ended_beyond_harbors_is_read_to_its_end_however_late() {
     let mut rest = Vec::new();
     soon("the end", far.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(FIRST + rest.len(), written);
+}
+
+#[tokio::test]
+async fn p05_streams_that_wait_beyond_harbors_hold_no_other_up() {
+    // More than yamux leaves unacknowledged.
+    const WAITING: u64 = 300;
+    let groups = Groups::new().await;
+    let absent = groups.cluster.absent("2.1.2");
+    let _target = echo(groups.cluster.builder(TO)).start().await.unwrap();
+    until("the harbor to know", || {
+        groups.harbors[1].all_members().iter().any(|m| m.address == addr("2.1.2"))
+    })
+    .await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..WAITING {
+        let node = groups.sender.clone();
+        waiting.spawn(async move { node.open_stream(addr("2.1.2"), "echo").await.map(drop) });
+    }
+    until("all to wait", || groups.harbors[0].stats().streams_relayed == WAITING).await;
+    let (_stream, took) = timed("the stream", open(&groups.sender, TO)).await;
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    drop(absent);
 }
