@@ -19,6 +19,8 @@ mod memory;
 mod nonsense;
 #[path = "hostile/resources.rs"]
 mod resources;
+#[path = "hostile/stalls.rs"]
+mod stalls;
 #[path = "hostile/strangers.rs"]
 mod strangers;
 #[path = "hostile/streams.rs"]

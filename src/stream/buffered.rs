@@ -17,6 +17,8 @@ use crate::link::{Carried, Session};
 
 /// The most that waits to be written.
 const OUTPUT_BYTES: usize = 64 << 10;
+/// More of it while yamux would read nothing otherwise: room for a body and a pong.
+const SPARE_BYTES: usize = 2 * OUTPUT_BYTES;
 /// The room for a read of headers and small bodies; larger ones are read into their place.
 const INPUT_BYTES: usize = 8 << 10;
 
@@ -32,6 +34,10 @@ pub(super) struct Buffered {
 pub(super) struct Output {
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     bytes: BytesMut,
+    /// How much may wait now.
+    room: usize,
+    /// Yamux has asked for bytes.
+    is_read: bool,
     /// The connection takes nothing, since then.
     stuck_since: Option<Millis>,
     /// When something came last.
@@ -45,6 +51,8 @@ impl Buffered {
         let output = Output {
             writer,
             bytes: BytesMut::new(),
+            room: OUTPUT_BYTES,
+            is_read: false,
             stuck_since: None,
             heard: session.link.home.clock.now(),
             session: Arc::clone(&session),
@@ -80,6 +88,7 @@ impl futures_io::AsyncRead for Buffered {
         room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.output.lock().is_read = true;
         if this.input.is_empty() && room.len() >= INPUT_BYTES {
             let mut room = ReadBuf::new(room);
             ready!(Pin::new(&mut this.reader).poll_read(cx, &mut room))?;
@@ -118,7 +127,7 @@ impl Output {
     /// being copied.
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.bytes.len() + bytes.len() <= OUTPUT_BYTES {
+            if self.bytes.len() + bytes.len() <= self.room {
                 self.bytes.extend_from_slice(bytes);
                 return Poll::Ready(Ok(bytes.len()));
             }
@@ -140,7 +149,19 @@ impl Output {
             let written = ready!(self.on_written(polled))?;
             self.bytes.advance(written);
         }
+        self.room = OUTPUT_BYTES;
         Poll::Ready(Ok(()))
+    }
+
+    /// Makes more room if nothing was read since this was asked last: yamux reads nothing while a
+    /// pong of its waits to be written, and two ends that do so would wait for each other. Whether
+    /// there is more now.
+    pub(super) fn make_room_to_read(&mut self) -> bool {
+        let is_stuck = !std::mem::take(&mut self.is_read) && self.room == OUTPUT_BYTES;
+        if is_stuck {
+            self.room += SPARE_BYTES;
+        }
+        is_stuck
     }
 
     /// Holds no more than is needed, for a connection that is idle.

@@ -231,6 +231,7 @@ impl Driver {
                 Poll::Ready(None) => {
                     return Poll::Ready(Turn::Over("closed by the peer".to_owned()));
                 }
+                Poll::Pending if self.output.lock().make_room_to_read() => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
