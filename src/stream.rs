@@ -84,8 +84,10 @@ pub struct Stream {
     /// The peer's direction has ended, and so has ours.
     has_read_all: bool,
     has_ended: bool,
-    /// Runs once yamux has no more bytes and the peer has not said why.
-    grace: Option<Pin<Box<Sleep>>>,
+    /// Run once yamux has no more bytes, or takes none, and the peer has not said why. The halves
+    /// may be in different tasks, and each has to wake its own.
+    read_grace: Option<Pin<Box<Sleep>>>,
+    write_grace: Option<Pin<Box<Sleep>>>,
     /// The stream's place among those of its peer.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -103,7 +105,8 @@ impl Stream {
             written: 0,
             has_read_all: false,
             has_ended: false,
-            grace: None,
+            read_grace: None,
+            write_grace: None,
             permit: Some(permit),
         }
     }
@@ -138,9 +141,10 @@ impl Stream {
     }
 
     /// Waits for what must be on its way; a peer that holds it back must not hold anybody up.
-    fn poll_grace(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+    fn poll_grace(&mut self, is_reader: bool, cx: &mut Context<'_>) -> Poll<Fault> {
         let limit = Duration::from_millis(self.mux.session.link.home.dead_ms());
-        let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let grace = if is_reader { &mut self.read_grace } else { &mut self.write_grace };
+        let grace = grace.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(grace.as_mut().poll(cx));
         let text = "its other end did not say how it had ended, or had sent more";
         let truncated = || self.mux.fault(Break::Truncated, text);
@@ -155,7 +159,9 @@ impl Stream {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
-            Poll::Pending if is_dry || self.ends.fault().is_some() => self.poll_grace(cx).map(Err),
+            Poll::Pending if is_dry || self.ends.fault().is_some() => {
+                self.poll_grace(true, cx).map(Err)
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -164,7 +170,7 @@ impl Stream {
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let fault = match self.ends.poll_broken(cx) {
             Poll::Ready(fault) => fault,
-            Poll::Pending => ready!(self.poll_grace(cx)),
+            Poll::Pending => ready!(self.poll_grace(false, cx)),
         };
         Poll::Ready(StreamError::from(fault).into())
     }
