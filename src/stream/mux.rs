@@ -32,8 +32,7 @@ pub(super) struct Mux {
 #[derive(Default)]
 struct CarriedStreams {
     by_number: HashMap<u32, Arc<Ends>>,
-    /// The latest one of each end: one has the even numbers, the other the odd ones.
-    newest: [u32; 2],
+    /// Numbers that are not known: of streams that are over, or that are yet to come.
     early: VecDeque<(u32, End)>,
     /// The connection is gone: why.
     over: Option<Fault>,
@@ -124,9 +123,6 @@ impl Mux {
         if let Some(fault) = &carried.over {
             ends.break_off(fault.clone(), true);
         }
-        if let Some(newest) = carried.newest.get_mut(parity(number)) {
-            *newest = number.max(*newest);
-        }
         let early = carried.early.iter().position(|(of, _)| *of == number);
         if let Some((_, end)) = early.and_then(|at| carried.early.remove(at)) {
             ends.on_end(end);
@@ -140,7 +136,7 @@ impl Mux {
         if let Some(ends) = carried.by_number.get(&number).cloned() {
             drop(carried);
             ends.on_end(end);
-        } else if carried.newest.get(parity(number)).is_some_and(|newest| number > *newest) {
+        } else {
             // It may come before the first byte of its stream.
             if carried.early.len() == EARLY_MAX {
                 carried.early.pop_front();
@@ -161,10 +157,6 @@ impl Mux {
             ends.break_off(fault.clone(), true);
         }
     }
-}
-
-const fn parity(number: u32) -> usize {
-    (number % 2) as usize
 }
 
 impl fmt::Debug for Mux {
