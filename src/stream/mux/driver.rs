@@ -77,6 +77,8 @@ pub(super) struct Driver {
     beating: Option<(Millis, Millis)>,
     /// Whoever waits until the peer has read all.
     finished: Option<oneshot::Sender<()>>,
+    /// The node stops: nothing new is opened.
+    is_finishing: bool,
     has_pinged_last: bool,
     host: Arc<dyn Host>,
 }
@@ -106,6 +108,7 @@ impl Driver {
             is_watching: false,
             beating: None,
             finished: None,
+            is_finishing: false,
             has_pinged_last: false,
             host: Arc::clone(host),
         }
@@ -194,7 +197,9 @@ impl Driver {
     fn take_orders(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(order)) = self.inbox.poll_recv(cx) {
             match order {
-                Order::Open(opened) if self.leaving == Leaving::No => self.wanted.push_back(opened),
+                Order::Open(opened) if self.leaving == Leaving::No && !self.is_finishing => {
+                    self.wanted.push_back(opened);
+                }
                 // Whoever asked for it finds another connection.
                 Order::Open(_) => {}
                 Order::End { number, end, permit } => self.put_end(number, &end, permit),
@@ -205,6 +210,8 @@ impl Driver {
                         self.put_break(number, fault);
                     }
                     self.finished = Some(done);
+                    self.is_finishing = true;
+                    self.wanted.clear();
                 }
             }
         }
