@@ -9,6 +9,8 @@ use seaway::LogicalAddr;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::limits::Limit;
+
 /// What a secret is printed as.
 const HIDDEN: &str = "(hidden)";
 
@@ -125,6 +127,12 @@ pub(crate) fn from_flag<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 
+/// Whether it is the name of a limit that is not known where it stands.
+fn is_limit(message: &str) -> bool {
+    let name = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    name.is_some_and(|name| Limit::named(name).is_some())
+}
+
 /// What the parser says, without the value that it did not expect, which may be a secret, and in
 /// words of people.
 fn in_words(message: &str) -> String {
@@ -141,6 +149,7 @@ fn in_words(message: &str) -> String {
     match message.as_str() {
         "duplicate key" => format!("{message}: remove one of them"),
         missing if missing.starts_with("missing field") => format!("{message}: add it"),
+        unknown if is_limit(unknown) => format!("{message}; it belongs under `[limits]`"),
         // Such as `log = info`, which begins as `inf` does.
         bare if bare.starts_with("invalid float")
             || bare.starts_with("unexpected key or value") =>

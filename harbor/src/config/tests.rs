@@ -54,6 +54,7 @@ async fn a_mistake_is_told_with_its_line_and_the_remedy() {
             "adress = \"1.255.1\"",
             "line 1, column 1: unknown field `adress`, expected one of `address`",
         ),
+        ("streams_max = 5", "; it belongs under `[limits]`"),
         ("address = 5", "line 1, column 11: invalid type: integer, expected a string"),
         (
             "shutdown_within_ms = \"30 s\"",
