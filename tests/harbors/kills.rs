@@ -9,7 +9,7 @@ use crate::groups::config;
 use crate::support::messages::{losses, notice, number};
 use crate::support::process::NEVER;
 use crate::support::recorder::Recorder;
-use crate::support::{ECHO, addr, soon, text, timed, until};
+use crate::support::{addr, soon, text, timed, until};
 use crate::world::{Ends, FROM, TO, World, answered};
 
 /// What promises call three times the bound: the machine that tests may be starved.
@@ -48,9 +48,7 @@ async fn account(ends: &Ends) {
 /// Kills these harbors and starts them again, one after another, each time after some more has
 /// arrived; sends all the while, and at least 10,000 numbers.
 async fn kill_under_load(world: &mut World, ends: &Ends, harbors: &[&'static str]) {
-    // Before the first receipt nothing is exact; the reply comes behind it.
-    ends.deliver(0..1).await;
-    soon("the reply", ends.sender.call(addr(TO), ECHO, text(""))).await.unwrap();
+    ends.deliver_first(0..1).await;
     let is_over = AtomicBool::new(false);
     let sending = async {
         let mut n = 1;
@@ -109,7 +107,7 @@ async fn p18_a_killed_harbor_is_survived_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p18_a_frozen_harbor_is_survived() {
     let (world, ends, way) = scene().await;
-    ends.deliver(0..100).await;
+    ends.deliver_first(0..100).await;
     world.harbors[way].freeze().await;
     let frozen = Instant::now();
     ends.send(100..200).await;
@@ -129,7 +127,7 @@ async fn p18_a_frozen_harbor_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p01_p02_what_a_frozen_harbor_had_inside_is_never_handled_late() {
     let (world, ends, way) = scene().await;
-    ends.deliver(0..100).await;
+    ends.deliver_first(0..100).await;
     world.harbors[way].freeze().await;
     ends.send(100..200).await;
     answered(&ends.sender, TO, Duration::from_secs(30)).await;

@@ -147,6 +147,13 @@ impl Ends {
         self.send(numbers).await;
         self.inbox.until_len(wanted).await;
     }
+
+    /// Delivers some first numbers, and waits for the receipt, before which nothing is exact: a
+    /// reply comes behind it.
+    pub async fn deliver_first(&self, numbers: std::ops::Range<u64>) {
+        self.deliver(numbers).await;
+        soon("the reply", self.sender.call(addr(TO), ECHO, text(""))).await.unwrap();
+    }
 }
 
 /// Calls until a call is answered; each may take this long.
