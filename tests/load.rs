@@ -61,7 +61,7 @@ async fn chains_of_callbacks_all_finish_although_the_callee_starts_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tasks_that_call_one_after_another_all_finish() {
-    let cluster = Cluster::empty();
+    let cluster = Cluster::new();
     let caller = cluster.node("1.1.1").await;
     let callee = cluster.echo("1.2.1").await;
     let left = Arc::new(AtomicU64::new(100_000));

@@ -295,7 +295,10 @@ impl Driver {
     }
 
     fn restore(&mut self) -> Vec<Action> {
-        self.retired_until = None;
+        if self.retired_until.take().is_none() {
+            // The link was made in between: after discovery had the peer, and before this was told.
+            return Vec::new();
+        }
         for lane in LANES {
             self.link.lane(lane).reopen();
         }
