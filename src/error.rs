@@ -286,6 +286,12 @@ impl From<Fault> for StreamError {
     }
 }
 
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        StreamError::from(fault).into()
+    }
+}
+
 impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> Self {
         let kind = match error.cause {

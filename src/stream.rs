@@ -38,7 +38,6 @@ pub(crate) use serve::{Services, service};
 pub(crate) use table::Streams;
 
 use crate::addr::LogicalAddr;
-use crate::error::StreamError;
 use crate::wire::{Break, End, Fault};
 use ends::Ends;
 use mux::{Known, Mux, Pipe};
@@ -57,8 +56,8 @@ const ACCEPTED: u8 = 0;
 ///
 /// Each direction ends by itself: `shutdown` ends that which is written, and the other end reads
 /// all bytes and then its end of file. That is the only way to an end of file; whatever else
-/// happens is an [`io::Error`] with a [`StreamError`] inside, at both ends: see
-/// [`StreamError::of`]. A stream that is dropped before both directions have ended is broken off,
+/// happens is an [`io::Error`] with a [`crate::StreamError`] inside, at both ends: see
+/// [`crate::StreamError::of`]. A stream that is dropped before both directions have ended is broken off,
 /// so call `shutdown` when all is written. Who drops it behind its `shutdown` has still ended what
 /// it wrote; writes of the other end fail with [`crate::Break::Dropped`] from then on.
 ///
@@ -172,7 +171,21 @@ impl Stream {
             Poll::Ready(fault) => fault,
             Poll::Pending => ready!(self.poll_grace(false, cx)),
         };
-        Poll::Ready(StreamError::from(fault).into())
+        Poll::Ready(fault.into())
+    }
+
+    /// What yamux did as it was asked, or what has broken the stream: then it does nothing more, and
+    /// a full window stays full.
+    fn unless_broken<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(Ok(done)) => Poll::Ready(Ok(done)),
+            Poll::Ready(Err(_)) => self.poll_broken(cx).map(Err),
+            Poll::Pending => self.ends.poll_broken(cx).map(|fault| Err(fault.into())),
+        }
     }
 }
 
@@ -194,10 +207,7 @@ impl AsyncRead for Stream {
                 this.ends.count(read);
                 Poll::Ready(Ok(()))
             }
-            ended => match ready!(this.poll_end(ended.is_ready(), cx)) {
-                Ok(()) => Poll::Ready(Ok(())),
-                Err(fault) => Poll::Ready(Err(StreamError::from(fault).into())),
-            },
+            ended => this.poll_end(ended.is_ready(), cx).map_err(io::Error::from),
         }
     }
 }
@@ -219,18 +229,11 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        match Pin::new(&mut this.yamux).poll_write(cx, bytes) {
-            Poll::Ready(Ok(written)) => {
-                this.written += written as u64;
-                this.ends.count(written);
-                Poll::Ready(Ok(written))
-            }
-            Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
-            // A full window stays full once the stream is broken.
-            Poll::Pending => {
-                this.ends.poll_broken(cx).map(|fault| Err(StreamError::from(fault).into()))
-            }
-        }
+        let polled = Pin::new(&mut this.yamux).poll_write(cx, bytes);
+        let written = ready!(this.unless_broken(polled, cx))?;
+        this.written += written as u64;
+        this.ends.count(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -241,10 +244,8 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match Pin::new(&mut this.yamux).poll_flush(cx) {
-            Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
-            flushed => flushed,
-        }
+        let polled = Pin::new(&mut this.yamux).poll_flush(cx);
+        this.unless_broken(polled, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -255,18 +256,12 @@ impl AsyncWrite for Stream {
         if this.ends.is_broken() {
             return this.poll_broken(cx).map(Err);
         }
-        match Pin::new(&mut this.yamux).poll_close(cx) {
-            Poll::Ready(Ok(())) => {
-                this.has_ended = true;
-                let end = End { bytes: this.written, fault: None };
-                this.mux.end(this.number(), end, None);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(_)) => this.poll_broken(cx).map(Err),
-            Poll::Pending => {
-                this.ends.poll_broken(cx).map(|fault| Err(StreamError::from(fault).into()))
-            }
-        }
+        let polled = Pin::new(&mut this.yamux).poll_close(cx);
+        ready!(this.unless_broken(polled, cx))?;
+        this.has_ended = true;
+        let end = End { bytes: this.written, fault: None };
+        this.mux.end(this.number(), end, None);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -71,7 +71,7 @@ impl Drop for Known {
 
 /// Where new streams and news of the connection go.
 pub(super) trait Host: Send + Sync {
-    /// The peer has opened a stream, or wants to; the permit is missing if it has too many.
+    /// The peer has opened a stream.
     fn arrive(&self, mux: &Arc<Mux>, pipe: Pipe);
 
     /// The connection opens no more streams.

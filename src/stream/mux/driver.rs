@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +19,8 @@ use crate::clock::{Millis, millis};
 use crate::link::Carried;
 use crate::stream::buffered::{Buffered, Output};
 use crate::stream::control::Control;
-use crate::wire::{Break, End, Fault, Frame, GoAway, Header, Kind, Pulse};
+use crate::stream::ends::Ends;
+use crate::wire::{Break, End, Frame, GoAway, Header, Kind, Pulse};
 
 /// How often a connection with streams looks for those that are idle, and whether it is stuck.
 const TICK: Duration = Duration::from_millis(500);
@@ -49,6 +51,17 @@ enum Leaving {
     },
 }
 
+/// How far a connection is with its end, because the node stops. Whoever waits for it is told when
+/// the peer has read all.
+enum Finishing {
+    No,
+    /// Not all is written.
+    Writing(oneshot::Sender<()>),
+    /// The last ping is on its way.
+    Asked(oneshot::Sender<()>),
+    Done,
+}
+
 /// Why a driver stops, or does something else first.
 enum Turn {
     Over(String),
@@ -75,11 +88,7 @@ pub(super) struct Driver {
     is_watching: bool,
     /// There are streams since then, and when a ping was put last.
     beating: Option<(Millis, Millis)>,
-    /// Whoever waits until the peer has read all.
-    finished: Option<oneshot::Sender<()>>,
-    /// The node stops: nothing new is opened.
-    is_finishing: bool,
-    has_pinged_last: bool,
+    finishing: Finishing,
     host: Arc<dyn Host>,
 }
 
@@ -107,9 +116,7 @@ impl Driver {
             leaving: Leaving::No,
             is_watching: false,
             beating: None,
-            finished: None,
-            is_finishing: false,
-            has_pinged_last: false,
+            finishing: Finishing::No,
             host: Arc::clone(host),
         }
     }
@@ -197,27 +204,30 @@ impl Driver {
     fn take_orders(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(order)) = self.inbox.poll_recv(cx) {
             match order {
-                Order::Open(opened) if self.leaving == Leaving::No && !self.is_finishing => {
-                    self.wanted.push_back(opened);
-                }
+                Order::Open(opened) if self.opens() => self.wanted.push_back(opened),
                 // Whoever asked for it finds another connection.
                 Order::Open(_) => {}
                 Order::End { number, end, permit } => self.put_end(number, &end, permit),
                 Order::Finish(done) => {
                     for (number, ends) in self.mux.all() {
-                        let fault = self.mux.fault(Break::Stopped, "");
-                        ends.break_off(fault.clone(), false);
-                        self.put_break(number, fault);
+                        self.break_off(number, &ends, Break::Stopped);
                     }
-                    self.finished = Some(done);
-                    self.is_finishing = true;
+                    self.finishing = Finishing::Writing(done);
                     self.wanted.clear();
                 }
             }
         }
     }
 
-    fn put_break(&mut self, number: u32, fault: Fault) {
+    /// Whether streams may still be opened.
+    fn opens(&self) -> bool {
+        self.leaving == Leaving::No && matches!(self.finishing, Finishing::No)
+    }
+
+    /// Breaks a stream off at both ends, whatever waits to be read.
+    fn break_off(&mut self, number: u32, ends: &Ends, cause: Break) {
+        let fault = self.mux.fault(cause, "");
+        ends.break_off(fault.clone(), false);
         self.put_end(number, &End { bytes: 0, fault: Some(fault) }, None);
     }
 
@@ -309,10 +319,14 @@ impl Driver {
                 Leaving::Left { .. } => {}
             },
             Kind::Pong if id == LAST_PING => {
-                if let Some(finished) = self.finished.take() {
-                    // Whoever waits for it may be gone.
-                    finished.send(()).ok();
-                }
+                self.finishing = match mem::replace(&mut self.finishing, Finishing::Done) {
+                    Finishing::Asked(done) => {
+                        // Whoever waits for it may be gone.
+                        done.send(()).ok();
+                        Finishing::Done
+                    }
+                    unasked => unasked,
+                };
             }
             // That it came is all that another pong says.
             Kind::Pong => {}
@@ -374,7 +388,9 @@ impl Driver {
         match output.poll_write_out(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Turn::Over(error.to_string())),
-            Poll::Ready(Ok(())) if !was_empty && self.finished.is_some() => {
+            Poll::Ready(Ok(()))
+                if !was_empty && matches!(self.finishing, Finishing::Writing(_)) =>
+            {
                 // There may be room now for what yamux still has.
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -385,15 +401,24 @@ impl Driver {
                     output.shrink();
                 }
                 drop(output);
-                let is_written = self.control.len() == 0;
-                if is_written && self.finished.is_some() && !self.has_pinged_last {
-                    self.has_pinged_last = true;
-                    self.ping(LAST_PING);
-                    cx.waker().wake_by_ref();
+                if self.control.len() == 0 {
+                    self.ask_last(cx);
                 }
                 Poll::Pending
             }
         }
+    }
+
+    /// All is written: asks the peer to say when it has read that, if somebody waits for it.
+    fn ask_last(&mut self, cx: &Context<'_>) {
+        self.finishing = match mem::replace(&mut self.finishing, Finishing::No) {
+            Finishing::Writing(done) => {
+                self.ping(LAST_PING);
+                cx.waker().wake_by_ref();
+                Finishing::Asked(done)
+            }
+            other => other,
+        };
     }
 
     /// Writes the rest, says that nothing more comes, and reads until the peer says so, too.
@@ -430,9 +455,7 @@ impl Driver {
         if !idle.is_zero() {
             for (number, ends) in self.mux.all() {
                 if !ends.is_broken() && ends.idle_ms(now) >= millis(idle) {
-                    let fault = self.mux.fault(Break::Idle, "");
-                    ends.break_off(fault.clone(), false);
-                    self.put_break(number, fault);
+                    self.break_off(number, &ends, Break::Idle);
                 }
             }
         }
