@@ -60,8 +60,11 @@ pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
                         let stream = Streaming { stream: client.stream().await?, back };
                         echo_loop(stream, &shared, index, &workload).await
                     }
-                    Kind::Bulk => bulk_loop(&*client, &shared, index, &workload).await,
-                    Kind::OneWay => send_loop(&*client, &shared, index, &workload).await,
+                    Kind::Bulk => {
+                        let sink = Pouring(client.stream().await?);
+                        send_loop(sink, &shared, index, &workload).await
+                    }
+                    Kind::OneWay => send_loop(Sending(&*client), &shared, index, &workload).await,
                 }
             })
         })
@@ -147,43 +150,56 @@ async fn echo_loop(
     Ok(samples)
 }
 
-/// One sender. Its latency is not taken: it would tell how long the peer's queue is.
-async fn send_loop<C: Client>(
-    client: &C,
-    shared: &Shared,
-    index: usize,
-    workload: &Workload,
-) -> Result<Samples> {
-    let payload = payload(index, workload);
-    for done in 1.. {
-        if shared.phase.load(Ordering::Relaxed) == ENDING {
-            break;
-        }
-        client.send(&payload).await?;
-        shared.done[index].0.store(done, Ordering::Relaxed);
+/// Whatever takes payloads.
+trait Sink: Send {
+    /// Waits while the peer's own queue is full.
+    fn put(&mut self, payload: &Bytes) -> impl Future<Output = Result<()>> + Send;
+
+    /// Waits until the other end has all, as far as it can tell.
+    fn end(&mut self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
     }
-    Ok(Samples::new())
 }
 
-/// Writes payload after payload to one stream.
-async fn bulk_loop<C: Client>(
-    client: &C,
+struct Sending<'c, C: Client>(&'c C);
+
+impl<C: Client> Sink for Sending<'_, C> {
+    async fn put(&mut self, payload: &Bytes) -> Result<()> {
+        self.0.send(payload).await
+    }
+}
+
+struct Pouring(Box<dyn Duplex>);
+
+impl Sink for Pouring {
+    async fn put(&mut self, payload: &Bytes) -> Result<()> {
+        Ok(self.0.write_all(payload).await?)
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.0.shutdown().await?;
+        // It ends its direction, or goes, when it has read all.
+        self.0.read_to_end(&mut Vec::new()).await.ok();
+        Ok(())
+    }
+}
+
+/// One sender. Its latency is not taken: it would tell how long the peer's queue is.
+async fn send_loop(
+    mut sink: impl Sink,
     shared: &Shared,
     index: usize,
     workload: &Workload,
 ) -> Result<Samples> {
     let payload = payload(index, workload);
-    let mut stream = client.stream().await?;
     for done in 1.. {
         if shared.phase.load(Ordering::Relaxed) == ENDING {
             break;
         }
-        stream.write_all(&payload).await?;
+        sink.put(&payload).await?;
         shared.done[index].0.store(done, Ordering::Relaxed);
     }
-    stream.shutdown().await?;
-    // Until the other end has read all of it.
-    stream.read_to_end(&mut Vec::new()).await.ok();
+    sink.end().await?;
     Ok(Samples::new())
 }
 

@@ -55,6 +55,13 @@ impl Scene {
         // One is the friend's.
         assert_eq!(self.target.stats().streams_accepted, 1 + accepted);
     }
+
+    /// One that keeps to the rules is accepted all the same.
+    async fn takes(&mut self, pipes: &mut Pipes, good: &Frame) {
+        pipes.open(101, good).await;
+        soon("a yes", pipes.accepted(101)).await.unwrap();
+        self.is_undisturbed(1).await;
+    }
 }
 
 /// Both lanes of a peer by hand, with a control stream.
@@ -97,9 +104,7 @@ async fn p15_p20_a_member_opens_streams_through_a_harbor_only_as_its_own_run() {
     }
     refuses(&mut pipes, &scene.own, cases).await;
     scene.is_undisturbed(0).await;
-    pipes.open(101, &good).await;
-    soon("a yes", pipes.accepted(101)).await.unwrap();
-    scene.is_undisturbed(1).await;
+    scene.takes(&mut pipes, &good).await;
 }
 
 #[tokio::test]
@@ -111,9 +116,7 @@ async fn p20_a_harbor_opens_streams_for_the_members_of_its_own_group_alone() {
     refuses(&mut pipes, &scene.near, cases.into()).await;
     scene.is_undisturbed(0).await;
     let good = between(&pipes, MEMBER, TO);
-    pipes.open(101, &good).await;
-    soon("a yes", pipes.accepted(101)).await.unwrap();
-    scene.is_undisturbed(1).await;
+    scene.takes(&mut pipes, &good).await;
 }
 
 #[tokio::test]
@@ -124,9 +127,7 @@ async fn p20_towards_members_a_harbor_opens_streams_for_other_groups_alone() {
     refuses(&mut pipes, &scene.target, cases.into()).await;
     scene.is_undisturbed(0).await;
     let good = between(&pipes, MEMBER, TO);
-    pipes.open(101, &good).await;
-    soon("a yes", pipes.accepted(101)).await.unwrap();
-    scene.is_undisturbed(1).await;
+    scene.takes(&mut pipes, &good).await;
 }
 
 #[tokio::test]

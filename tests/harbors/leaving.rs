@@ -5,11 +5,25 @@ use std::time::{Duration, Instant};
 use seaway::{CallError, Node, Report};
 use tokio::task::JoinHandle;
 
-use crate::support::events::{Gate, Heard, events};
+use crate::support::events::{Gate, Heard, Say, events};
 use crate::support::{Cluster, ECHO, Text, addr, soon, text, until};
 use crate::world::{FROM, TO};
 
 type Calling = JoinHandle<Result<Text, CallError>>;
+
+/// A node that echoes once the gate is open, and says when it is called.
+async fn held(cluster: &Cluster, gate: &Gate, said: Say<()>) -> Node {
+    let gate = gate.clone();
+    let callee = cluster.builder(TO).on_call(ECHO, move |_, request| {
+        let (gate, said) = (gate.clone(), said.clone());
+        async move {
+            said.say(());
+            gate.pass().await;
+            Ok(request)
+        }
+    });
+    callee.start().await.unwrap()
+}
 
 /// A call at work, and the harbor on its way that leaves.
 struct Scene {
@@ -31,16 +45,7 @@ impl Scene {
         let [one, other] = two.map(|harbor| cluster.node(harbor));
         let (one, other, across) = (one.await, other.await, cluster.node(across).await);
         let (gate, (said, mut called)) = (Gate::closed(), events());
-        let pass = gate.clone();
-        let callee = cluster.builder(TO).on_call(ECHO, move |_, request| {
-            let (gate, said) = (pass.clone(), said.clone());
-            async move {
-                said.say(());
-                gate.pass().await;
-                Ok(request)
-            }
-        });
-        let callee = callee.start().await.unwrap();
+        let callee = held(&cluster, &gate, said).await;
         let caller = cluster.node(FROM).await;
         let first = call(&caller, "first");
         called.any().await;
@@ -105,16 +110,7 @@ async fn p16_a_call_in_flight_over_a_harbor_that_is_removed_is_answered() {
         let (cluster, gate, (said, mut called)) = (Cluster::empty(), Gate::closed(), events());
         let near = cluster.node("1.255.1").await;
         let far = cluster.node("2.255.1").await;
-        let pass = gate.clone();
-        let callee = cluster.builder(TO).on_call(ECHO, move |_, request| {
-            let (gate, said) = (pass.clone(), said.clone());
-            async move {
-                said.say(());
-                gate.pass().await;
-                Ok(request)
-            }
-        });
-        let callee = callee.start().await.unwrap();
+        let callee = held(&cluster, &gate, said).await;
         let caller = cluster.node(FROM).await;
         let calling = call(&caller, "hi");
         called.any().await;

@@ -161,6 +161,16 @@ impl Pipes {
         }
     }
 
+    /// The first frame of yamux on this stream: whether it resets it, and its bytes.
+    pub async fn answer(&mut self, on: u32) -> (bool, Vec<u8>) {
+        loop {
+            let (_, flags, stream, body) = self.next().await.unwrap();
+            if stream == on {
+                return (flags & yamux::RST != 0, body);
+            }
+        }
+    }
+
     /// How the next stream that ends does so.
     pub async fn end(&mut self) -> Option<End> {
         loop {
