@@ -2,34 +2,40 @@
 
 mod answer;
 mod extension;
+mod handling;
+mod source;
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::catch_unwind;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::select;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use answer::Asked;
 pub(crate) use answer::{
-    Answer, Bounced, Permit, Refused, Source, bounce, refuse_request, send_back,
+    Answer, Asking, Bounced, Place, Refused, bounce, refuse_request, send_back,
 };
 pub(crate) use extension::extension;
+pub(crate) use handling::{Handling, Panicked, Slot, Start, Unbegun, Unstarted};
+pub(crate) use source::Source;
 
 use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};
 use crate::wire::{Extension, TraceContext};
 
-tokio::task_local! {
+thread_local! {
     /// The handler that runs: what it calls inherits from here.
-    static CURRENT: Context;
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
 /// Decodes what came. Code of the type's own that panics is no better than bytes that do not decode.
@@ -58,49 +64,77 @@ struct Inner {
     is_cancelled: AtomicBool,
     /// Made only when somebody asks.
     token: OnceLock<CancellationToken>,
-    /// Of a request that has not been answered.
-    answer: Mutex<Option<Answer>>,
+    /// Of a request.
+    asked: Option<Asked>,
+    /// Somebody has taken the right to answer.
+    is_taken: AtomicBool,
     node: Arc<dyn Any + Send + Sync>,
 }
 
 /// What a [`Context`] is made of.
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
     pub(crate) peer: LogicalAddr,
     pub(crate) clock: Clock,
     /// [`Millis::NEVER`] for none.
     pub(crate) deadline: Millis,
     /// Has been read once, to see whether it can be.
-    pub(crate) extension: Bytes,
-    pub(crate) answer: Option<Answer>,
-    pub(crate) node: Arc<dyn Any + Send + Sync>,
+    pub(crate) extension: &'a [u8],
+    pub(crate) asked: Option<Asking<'a>>,
+    pub(crate) node: &'a Arc<dyn Any + Send + Sync>,
 }
 
 impl Context {
-    pub(crate) fn new(origin: Origin) -> Self {
-        let Origin { peer, clock, deadline, extension, answer, node } = origin;
-        // As long as a slice of what was read is there, all of it is.
-        let extension = Bytes::copy_from_slice(&extension);
+    pub(crate) fn new(origin: Origin<'_>) -> Self {
+        let Origin { peer, clock, deadline, extension, asked, node } = origin;
         Self(Arc::new(Inner {
             peer,
             clock,
             deadline: AtomicU64::new(deadline.0),
-            extension,
+            // As long as a slice of what was read is there, all of it is.
+            extension: Bytes::copy_from_slice(extension),
             read: OnceLock::new(),
             is_cancelled: AtomicBool::new(false),
             token: OnceLock::new(),
-            answer: Mutex::new(answer),
-            node,
+            asked: asked.map(Asked::new),
+            is_taken: AtomicBool::new(false),
+            node: Arc::clone(node),
         }))
+    }
+
+    /// The same in the place of an earlier context of the same session, if nobody has that any more.
+    fn renew(mut self, origin: Origin<'_>) -> Self {
+        let Some(inner) = Arc::get_mut(&mut self.0) else { return Self::new(origin) };
+        inner.peer = origin.peer;
+        *inner.deadline.get_mut() = origin.deadline.0;
+        if !(inner.extension.is_empty() && origin.extension.is_empty()) {
+            inner.extension = Bytes::copy_from_slice(origin.extension);
+        }
+        // Of the earlier one.
+        drop((inner.read.take(), inner.token.take()));
+        *inner.is_cancelled.get_mut() = false;
+        *inner.is_taken.get_mut() = false;
+        match (&mut inner.asked, origin.asked) {
+            (Some(asked), Some(asking)) => asked.renew(asking),
+            (asked, asking) => *asked = asking.map(Asked::new),
+        }
+        self
+    }
+
+    /// What the handler that is running in this task says, if there is one.
+    pub(crate) fn of_current<T>(say: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(|current| current.borrow().as_ref().map(say)).ok().flatten()
     }
 
     /// The handler that is running in this task, if any.
     pub(crate) fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
+        Self::of_current(Self::clone)
     }
 
-    /// Runs `poll` as a part of this context's handler.
-    pub(crate) fn enter<T>(&self, poll: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self.clone(), poll)
+    /// Runs `poll` as a part of the handler of this context, which is there again afterwards.
+    fn enter<T>(this: &mut Option<Self>, poll: impl FnOnce() -> T) -> T {
+        let before = CURRENT.replace(this.take());
+        let _entered = Entered { this, before };
+        poll()
     }
 
     /// Who sent it.
@@ -214,20 +248,37 @@ impl Context {
     /// Runs a future as a part of this request, until the caller gives up.
     pub(crate) async fn run<F: Future>(self, future: F) -> Option<F::Output> {
         let token = self.token().clone();
+        let mut future = pin!(future);
+        let mut context = Some(self);
         select! {
             biased;
             () = token.cancelled() => None,
-            output = CURRENT.scope(self, future) => Some(output),
+            output = poll_fn(|cx| Self::enter(&mut context, || future.as_mut().poll(cx))) => Some(output),
         }
     }
 
-    /// Takes the answer out, to give it or to leave it to somebody else; `None` if that was done.
-    pub(crate) fn take_answer(&self) -> Option<Answer> {
-        self.0.answer.lock().take()
+    /// Takes the right to answer, to use it or to leave it to somebody else; `None` if that was
+    /// done, or nobody asked.
+    pub(crate) fn into_answer(self) -> Option<Answer> {
+        self.0.asked.as_ref()?;
+        let was_taken = self.0.is_taken.swap(true, Ordering::Relaxed);
+        (!was_taken).then(|| Answer::new(self))
     }
 
     pub(crate) fn home(&self) -> &Arc<dyn Any + Send + Sync> {
         &self.0.node
+    }
+}
+
+/// A context that is entered; left when dropped.
+struct Entered<'a> {
+    this: &'a mut Option<Context>,
+    before: Option<Context>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        *self.this = CURRENT.replace(self.before.take());
     }
 }
 

@@ -123,13 +123,8 @@ impl Upper for Dispatch {
         };
         match session.lane {
             Lane::Rpc => {
-                let requests = Requests {
-                    server: Arc::clone(&self.server),
-                    session: Arc::clone(&session),
-                    source,
-                    node,
-                    polled: Millis::default(),
-                };
+                let server = Arc::clone(&self.server);
+                let requests = Requests::new(server, Arc::clone(&session), source, node);
                 Box::new(RpcLane { dispatch, session, requests, beyond: HashMap::new() })
             }
             Lane::Message => {

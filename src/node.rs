@@ -221,7 +221,7 @@ impl Node {
 
     /// A node that drains takes nothing new, but lets handlers at work finish what they do.
     fn check_sending(&self, to: &Target, subject: Subject) -> Result<(), SendError> {
-        if self.inner.home.is_draining() && Context::current().is_none() {
+        if self.inner.home.is_draining() && Context::of_current(|_| ()).is_none() {
             return Err(
                 subject.refused(to.clone(), Denied::new(Reason::Draining, "it is this node"))
             );

@@ -293,7 +293,7 @@ impl Pair {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, PutError> {
         let home = router.home();
-        let now = home.clock.now();
+        let now = home.clock.lately();
         let len = HEADER_LEN + put.extension_len + put.body_len;
         let _not_moving = router.moving.read();
         let mut state = self.state.lock();

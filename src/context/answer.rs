@@ -1,196 +1,39 @@
 //! The right, and the duty, to answer one request.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::task::AbortHandle;
-use tokio_util::task::TaskTracker;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Context;
+use super::source::{Entry, Source};
 use crate::clock::Millis;
-use crate::config::Config;
 use crate::error::{Code, Status};
-use crate::link::{Class, LONGER, Link, Put, PutError, Session};
-use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody, cut};
+use crate::link::{Class, LONGER, Lane, Link, Put, PutError, Session};
+use crate::wire::{Bounce, Failure, HEADER_LEN, Header, Kind, Origin, Reason, ReplyBody};
 
-/// All requests of one peer that are being handled.
-#[derive(Debug)]
-pub(crate) struct Source {
-    /// Messages of one sender are handled one after another: whoever has this may.
-    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
-    requests: AtomicUsize,
-    bytes: AtomicUsize,
-    requests_max: usize,
-    bytes_max: usize,
-    running: Mutex<HashMap<Key, Running>>,
+/// A request that came in, and has its place among those of its source.
+pub(crate) struct Asking<'a> {
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) source: &'a Arc<Source>,
+    pub(crate) request: Bounced,
+    pub(crate) deadline: Millis,
+    pub(crate) wants_reply: bool,
+    pub(crate) place: Place,
 }
 
-/// What a caller can take back: a part of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    session: u64,
-    id: u64,
-    part: Part,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Part {
-    /// A handler that was pending when polled first, and has a task now.
-    Handler,
-    /// A reply that was deferred.
-    Reply,
-}
-
-#[derive(Debug)]
-struct Running {
-    task: Option<AbortHandle>,
-    context: Context,
-}
-
-/// Keeps a part of a request in its source's table.
-#[derive(Debug)]
-struct Entry {
-    source: Arc<Source>,
-    key: Key,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.source.running.lock().remove(&self.key);
-    }
-}
-
-impl Source {
-    pub(crate) fn new(config: &Config) -> Arc<Self> {
-        Arc::new(Self {
-            turn: Arc::default(),
-            requests: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            requests_max: config.requests_max,
-            bytes_max: config.request_bytes_max,
-            running: Mutex::default(),
-        })
-    }
-
-    /// A permit for a request of `bytes`; when too much is in flight, of what.
-    pub(crate) fn permit(self: &Arc<Self>, bytes: usize) -> Result<Permit, String> {
-        // Counted first, checked then: two at once may both be refused, never both let in.
-        let permit = Permit { source: Arc::clone(self), bytes, limit: None };
-        let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let in_flight = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if requests > self.requests_max {
-            return Err(format!("{} requests of one peer, its `requests_max`", self.requests_max));
-        }
-        // A request larger than the limit passes when it is alone.
-        if in_flight > self.bytes_max && in_flight != bytes {
-            return Err(format!(
-                "{} bytes of requests of one peer, its `request_bytes_max`",
-                self.bytes_max
-            ));
-        }
-        Ok(permit)
-    }
-
-    /// Whether a handler of the peer's messages or requests is at work.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.in_flight() > 0 || self.turn.try_lock().is_err()
-    }
-
-    /// Requests in flight.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Gives the handler of a request a task, in which it can be cancelled. `false`: the peer has
-    /// used the id for another one that is not done, and the handler is dropped.
-    pub(crate) fn run(
-        self: &Arc<Self>,
-        session: u64,
-        id: u64,
-        context: Context,
-        tasks: &TaskTracker,
-        handling: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
-        let key = Key { session, id, part: Part::Handler };
-        let mut running = self.running.lock();
-        if running.contains_key(&key) {
-            return false;
-        }
-        running.insert(key, Running { task: None, context });
-        drop(running);
-        let entry = Entry { source: Arc::clone(self), key };
-        let run = async move {
-            handling.await;
-            drop(entry);
-        };
-        // Not under the lock: a runtime that goes away drops the task, and its entry, here and now.
-        let task = tasks.spawn(run).abort_handle();
-        if let Some(running) = self.running.lock().get_mut(&key) {
-            running.task = Some(task);
-        }
-        true
-    }
-
-    /// Keeps the context of a request whose handler may be done before its reply is given.
-    fn defer(self: &Arc<Self>, session: u64, id: u64, context: Context) -> Entry {
-        let key = Key { session, id, part: Part::Reply };
-        self.running.lock().insert(key, Running { task: None, context });
-        Entry { source: Arc::clone(self), key }
-    }
-
-    /// The caller has given up.
-    pub(crate) fn cancel(&self, session: u64, id: u64) {
-        let mut running = self.running.lock();
-        let cancelled =
-            [Part::Handler, Part::Reply].map(|part| running.remove(&Key { session, id, part }));
-        drop(running);
-        cancelled.into_iter().flatten().for_each(Running::cancel);
-    }
-
-    /// The session is over: nobody waits for its replies any more.
-    pub(crate) fn cancel_session(&self, session: u64) {
-        let mut running = self.running.lock();
-        let cancelled: Vec<_> = running.extract_if(|key, _| key.session == session).collect();
-        drop(running);
-        cancelled.into_iter().for_each(|(_, running)| running.cancel());
-    }
-}
-
-impl Running {
-    fn cancel(self) {
-        self.context.cancel();
-        if let Some(task) = self.task {
-            task.abort();
-        }
-    }
-}
-
-/// A place among the requests in flight; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    source: Arc<Source>,
-    bytes: usize,
+/// A place among the requests in flight.
+pub(crate) struct Place {
+    /// Of the request.
+    pub(crate) bytes: usize,
     /// A place among those of a [`crate::Limit`] as well.
     pub(crate) limit: Option<Arc<AtomicUsize>>,
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.source.requests.fetch_sub(1, Ordering::Relaxed);
-        self.source.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        if let Some(limit) = &self.limit {
-            limit.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// See the module. Dropped without having been given, it tells the caller so.
-pub(crate) struct Answer {
+/// What a context knows of the request that it is for.
+pub(super) struct Asked {
     session: Arc<Session>,
+    source: Arc<Source>,
     /// Where the request of a source beyond harbors came from, which may have taken another way
     /// since.
     came: Option<Arc<Link>>,
@@ -198,45 +41,92 @@ pub(crate) struct Answer {
     deadline: Millis,
     wants_reply: bool,
     /// Held until the answer is in the outbox, and given back before anybody can read it.
-    permit: Option<Permit>,
+    place: Place,
+    has_place: AtomicBool,
+}
+
+impl Asked {
+    pub(super) fn new(asking: Asking<'_>) -> Self {
+        let Asking { session, source, request, deadline, wants_reply, place } = asking;
+        Self {
+            session: Arc::clone(session),
+            source: Arc::clone(source),
+            came: came(session),
+            request,
+            deadline,
+            wants_reply,
+            place,
+            has_place: AtomicBool::new(true),
+        }
+    }
+
+    /// The same for another request of the same session.
+    pub(super) fn renew(&mut self, asking: Asking<'_>) {
+        let Asking { session, request, deadline, wants_reply, place, .. } = asking;
+        self.came = came(session);
+        self.request = request;
+        self.deadline = deadline;
+        self.wants_reply = wants_reply;
+        self.place = place;
+        *self.has_place.get_mut() = true;
+    }
+
+    /// Gives the place back, once: only who answers does, or the last who knows of the request.
+    fn give_place_back(&self) {
+        if !self.has_place.load(Ordering::Relaxed) {
+            return;
+        }
+        self.has_place.store(false, Ordering::Relaxed);
+        self.source.leave(self.place.bytes);
+        if let Some(limit) = &self.place.limit {
+            limit.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.give_place_back();
+    }
+}
+
+fn came(session: &Session) -> Option<Arc<Link>> {
+    session.far.as_ref().map(|far| far.way_back())
+}
+
+/// See the module. Dropped without having been given, it tells the caller so.
+pub(crate) struct Answer {
+    context: Context,
     /// Set when it was taken out of its handler.
     deferred: Option<Entry>,
     is_given: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(
-        session: &Arc<Session>,
-        request: &Header,
-        method: u64,
-        deadline: Millis,
-        permit: Permit,
-    ) -> Self {
-        Self {
-            session: Arc::clone(session),
-            came: session.far.as_ref().map(|far| far.way_back()),
-            request: Bounced::request(request, method),
-            deadline,
-            wants_reply: !request.is_one_way(),
-            permit: Some(permit),
-            deferred: None,
-            is_given: false,
-        }
+    /// Only who has taken the right to answer makes one.
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, deferred: None, is_given: false }
+    }
+
+    fn asked(&self) -> Option<&Asked> {
+        self.context.0.asked.as_ref()
     }
 
     /// It is given from elsewhere, and the caller may give up before that.
-    pub(crate) fn defer(&mut self, context: &Context) {
-        if self.wants_reply
-            && let Some(permit) = &self.permit
+    pub(crate) fn defer(&mut self) {
+        if let Some(asked) = self.asked()
+            && asked.wants_reply
         {
-            let (session, context) = (self.session.id, context.clone());
-            self.deferred = Some(permit.source.defer(session, self.request.id, context));
+            let (session, context) = (asked.session.id, self.context.clone());
+            self.deferred = Some(asked.source.defer(session, asked.request.id, context));
         }
     }
 
     /// The handler panicked.
     pub(crate) fn count_panic(&self) {
-        self.session.link.home.counters.panics.add(1);
+        if let Some(asked) = self.asked() {
+            asked.session.link.home.counters.panics.add(1);
+        }
     }
 
     /// Nobody waits for it any more.
@@ -245,66 +135,139 @@ impl Answer {
     }
 
     /// Gives what the handler returned. Waits for room in the outbox, until the deadline.
-    pub(crate) async fn give<R: prost::Message>(mut self, outcome: Result<R, Status>) {
-        if !self.wants_reply {
+    pub(crate) async fn give<R: prost::Message + 'static>(self, outcome: Result<R, Status>) {
+        if let Some(giving) = self.give_now(outcome) {
+            giving.await;
+        }
+    }
+
+    /// The same, but only if there is no room it takes a future.
+    pub(crate) fn give_now<R: prost::Message + 'static>(
+        mut self,
+        outcome: Result<R, Status>,
+    ) -> Option<Giving> {
+        let asked = self.context.0.asked.as_ref()?;
+        if !asked.wants_reply {
             self.is_given = true;
             if let Err(status) = outcome {
-                self.session.link.home.counters.notifications_failed.add(1);
-                tracing::debug!(peer = %self.session.source(), %status, "notification failed");
+                asked.session.link.home.counters.notifications_failed.add(1);
+                tracing::debug!(peer = %asked.session.source(), %status, "notification failed");
             }
-            return;
+            return None;
         }
-        match outcome {
+        let reply = Reply::new(outcome, asked.session.frame_bytes_max);
+        let beyond = asked.way_beyond();
+        let lane = beyond.as_ref().unwrap_or(&asked.session.link).rpc();
+        let put = asked.frame(Class::Data, reply.len);
+        let outcome = asked.put(lane, put, &reply, &mut self.is_given);
+        if outcome == Err(PutError::Full) {
+            return Some(Box::pin(self.give_later(reply)));
+        }
+        asked.conclude(lane, outcome, reply.len);
+        None
+    }
+
+    async fn give_later<R: prost::Message>(mut self, reply: Reply<R>) {
+        let Some(asked) = self.context.0.asked.as_ref() else { return };
+        let beyond = asked.way_beyond();
+        let lane = beyond.as_ref().unwrap_or(&asked.session.link).rpc();
+        let put = asked.frame(Class::Data, reply.len);
+        // Who drops it while it waits has given up waiting.
+        let is_given = &mut self.is_given;
+        let attempt = || asked.put(lane, put, &reply, is_given);
+        let home = &asked.session.link.home;
+        let outcome = lane.in_line(home, asked.deadline, attempt).await;
+        asked.conclude(lane, outcome, reply.len);
+    }
+
+    /// Tells the caller that the handler did not run: at once, from the reserve.
+    pub(crate) fn refuse(mut self, refused: Refused) -> Result<(), PutError> {
+        self.is_given = true;
+        let Some(asked) = self.asked() else { return Ok(()) };
+        refuse_request(&asked.session, asked.request, asked.wants_reply, refused)
+    }
+
+    /// The same from a task, which ends the session itself if the peer does not take it.
+    pub(crate) async fn refuse_from_task(self, refused: Refused) {
+        let session = self.asked().map(|asked| Arc::clone(&asked.session));
+        if self.refuse(refused).is_err()
+            && let Some(session) = session
+        {
+            session.give_up().await;
+        }
+    }
+
+    /// Tells the caller something that no handler said: at once, from the reserve.
+    pub(crate) fn fail(&mut self, code: Code, text: &str) {
+        self.is_given = true;
+        if let Some(asked) = self.asked() {
+            asked.fail(code, text);
+        }
+    }
+}
+
+/// Waits for room for a reply.
+pub(crate) type Giving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is to be told of an outcome.
+struct Reply<R> {
+    /// Bytes of the frame's body.
+    len: usize,
+    what: Result<R, Failure>,
+}
+
+impl<R: prost::Message> Reply<R> {
+    fn new(outcome: Result<R, Status>, len_max: usize) -> Self {
+        let status = match outcome {
             Ok(message) => {
                 let len = 1 + message.encoded_len();
-                if len > self.session.frame_bytes_max {
-                    let text = too_large(len, self.session.frame_bytes_max);
-                    let status = Status::new(Code::ResourceExhausted, text);
-                    return self.give_failure(failure(&status)).await;
+                if len <= len_max {
+                    return Self { len, what: Ok(message) };
                 }
-                let encode = |out: &mut Vec<u8>| {
-                    out.push(ReplyBody::OK);
-                    // Fails only without room, and a Vec grows.
-                    message.encode(out).ok();
-                };
-                self.put(len, encode).await;
+                Status::new(Code::ResourceExhausted, too_large(len, len_max))
             }
-            Err(status) => self.give_failure(failure(&status)).await,
-        }
+            Err(status) => status,
+        };
+        let mut failure = failure(&status);
+        failure.fit(len_max);
+        Self { len: failure.len(), what: Err(failure) }
     }
 
-    async fn give_failure(&mut self, mut failure: Failure) {
-        let len_max = self.session.frame_bytes_max;
-        if failure.len() > len_max {
-            failure.details = Bytes::new();
+    fn put(&self, out: &mut Vec<u8>) {
+        match &self.what {
+            Ok(message) => {
+                out.push(ReplyBody::OK);
+                // Fails only without room, and a Vec grows.
+                message.encode(out).ok();
+            }
+            Err(failure) => failure.put(out),
         }
-        if failure.len() > len_max {
-            failure.text = cut(&failure.text, len_max.saturating_sub(Failure::HEAD_LEN)).to_owned();
-        }
-        self.put(failure.len(), |out| failure.put(out)).await;
     }
+}
 
-    async fn put(&mut self, len: usize, mut body: impl FnMut(&mut Vec<u8>)) {
-        let put = self.frame(Class::Data, len);
-        let beyond = self.way_beyond();
-        let lane = beyond.as_ref().unwrap_or(&self.session.link).rpc();
-        let (permit, is_given) = (&mut self.permit, &mut self.is_given);
-        // Who drops it while it waits for room has given up waiting.
+impl Asked {
+    /// Puts a reply: then it is given.
+    fn put<R: prost::Message>(
+        &self,
+        lane: &Lane,
+        put: Put,
+        reply: &Reply<R>,
+        is_given: &mut bool,
+    ) -> Result<(), PutError> {
         *is_given = true;
-        let mut body = |out: &mut Vec<u8>| {
+        let body = |out: &mut Vec<u8>| {
             // A message may panic when it is encoded.
             *is_given = false;
-            body(out);
+            reply.put(out);
             *is_given = true;
-            *permit = None;
+            self.give_place_back();
         };
-        let mut outcome = lane.put(put, &mut body);
-        if outcome == Err(PutError::Full) {
-            let attempt = || lane.put(put, &mut body);
-            outcome = lane.in_line(&self.session.link.home, self.deadline, attempt).await;
-        }
+        lane.put(put, body).map(drop)
+    }
+
+    fn conclude(&self, lane: &Lane, outcome: Result<(), PutError>, len: usize) {
         match outcome {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(PutError::TooLarge) => {
                 // The way of a source beyond harbors may be another than that of its first frame.
                 let limit = lane.session().map_or(0, |session| session.frame_bytes_max);
@@ -312,6 +275,25 @@ impl Answer {
             }
             Err(PutError::Longer) => self.fail(Code::Internal, &format!("the reply: {LONGER}")),
             Err(_) => self.session.link.home.counters.replies_dropped.add(1),
+        }
+    }
+
+    /// Tells the caller something that no handler said: at once, from the reserve.
+    fn fail(&self, code: Code, text: &str) {
+        if !self.wants_reply {
+            self.session.link.home.counters.notifications_failed.add(1);
+            return;
+        }
+        let failure = failure(&Status::new(code, text));
+        let put = self.frame(Class::Control, failure.len());
+        let beyond = self.way_beyond();
+        let lane = beyond.as_ref().unwrap_or(&self.session.link).rpc();
+        let outcome = lane.put(put, |out| {
+            failure.put(out);
+            self.give_place_back();
+        });
+        if outcome.is_err() {
+            self.session.link.home.counters.replies_dropped.add(1);
         }
     }
 
@@ -327,61 +309,30 @@ impl Answer {
         let deadline = self.session.answers_until();
         Put { class, header, deadline, extension_len: 0, body_len, only_session }
     }
-
-    /// Tells the caller that the handler did not run: at once, from the reserve.
-    pub(crate) fn refuse(mut self, refused: Refused) -> Result<(), PutError> {
-        self.is_given = true;
-        refuse_request(&self.session, self.request, self.wants_reply, refused)
-    }
-
-    /// The same from a task, which ends the session itself if the peer does not take it.
-    pub(crate) async fn refuse_from_task(self, refused: Refused) {
-        let session = Arc::clone(&self.session);
-        if self.refuse(refused).is_err() {
-            session.give_up().await;
-        }
-    }
-
-    /// Tells the caller something that no handler said: at once, from the reserve.
-    pub(crate) fn fail(&mut self, code: Code, text: &str) {
-        self.is_given = true;
-        if !self.wants_reply {
-            self.session.link.home.counters.notifications_failed.add(1);
-            return;
-        }
-        let failure = failure(&Status::new(code, text));
-        let put = self.frame(Class::Control, failure.len());
-        let beyond = self.way_beyond();
-        let lane = beyond.as_ref().unwrap_or(&self.session.link).rpc();
-        let outcome = lane.put(put, |out| {
-            failure.put(out);
-            self.permit = None;
-        });
-        if outcome.is_err() {
-            self.session.link.home.counters.replies_dropped.add(1);
-        }
-    }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.is_given {
-            return;
+        if !self.is_given {
+            if std::thread::panicking() {
+                self.count_panic();
+                self.fail(Code::Internal, "the handler panicked");
+            } else {
+                self.fail(Code::Internal, "the handler ended without an answer");
+            }
         }
-        if std::thread::panicking() {
-            self.count_panic();
-            self.fail(Code::Internal, "the handler panicked");
-        } else {
-            self.fail(Code::Internal, "the handler ended without an answer");
+        if let Some(asked) = self.asked() {
+            asked.give_place_back();
         }
     }
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = self.asked();
         f.debug_struct("Answer")
-            .field("session", &self.session)
-            .field("id", &self.request.id)
+            .field("session", &asked.map(|asked| &asked.session))
+            .field("id", &asked.map(|asked| asked.request.id))
             .finish()
     }
 }

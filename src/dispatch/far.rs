@@ -49,7 +49,7 @@ impl Fars {
 
     /// The source of this frame; `None` if it is an earlier run than the one known, or one too many.
     pub(super) fn get(&self, carrier: &Session, header: &Header) -> Option<Arc<FarSource>> {
-        let now = self.home.clock.now();
+        let now = self.home.clock.lately();
         let mut sources = self.sources.lock();
         // The limits of a source, and the order of its messages, hold for all of its runs.
         let mut before = None;

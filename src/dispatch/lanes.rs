@@ -128,13 +128,8 @@ impl RpcLane {
                 if self.beyond.len() >= self.dispatch.home.config.pairs_max {
                     self.beyond.clear();
                 }
-                let requests = Requests {
-                    server: Arc::clone(&self.requests.server),
-                    session: Arc::clone(&source.rpc),
-                    source: Arc::clone(&source.source),
-                    node: Arc::clone(&self.requests.node),
-                    polled: Millis::default(),
-                };
+                let (session, permits) = (Arc::clone(&source.rpc), Arc::clone(&source.source));
+                let requests = self.requests.beyond(session, permits);
                 self.beyond.entry(header.from).insert_entry(requests).into_mut()
             }
         };

@@ -125,13 +125,16 @@ impl Outbox {
         let mut frame = Unsealed { buffer: &mut self.fresh.buffer, start };
         header.time_left = queued::deadline(deadline);
         frame.buffer.reserve(len);
-        header.put(frame.buffer);
+        header.put(frame.buffer, extension, body_len);
         body(frame.buffer);
-        if frame.buffer.len() - start > len {
+        let put = frame.buffer.len() - start;
+        if put > len {
             // The limits were checked for what was said.
             return Err(Rejected::Longer);
         }
-        Header::seal(frame.buffer, start, extension);
+        if put < len {
+            queued::shorten(frame.buffer, start);
+        }
         frame.start = frame.buffer.len();
         self.passing.enter(&header, len);
         self.earliest = self.earliest.min(deadline);

@@ -3,11 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::select;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::home::{Flow, Inbound, Violation};
 use super::outbox::{Batch, Unsent};
@@ -19,6 +21,8 @@ use crate::wire::{FrameError, FrameLimits, Reason, decode};
 const READ_BYTES_MIN: usize = 4 << 10;
 /// The most room for a read.
 const READ_BYTES_MAX: usize = 128 << 10;
+/// After this long without a byte a large buffer is given back.
+const IDLE: Duration = Duration::from_millis(100);
 /// Frames handled before other tasks, the writer among them, get their turn.
 const FRAMES_PER_TURN: u32 = 64;
 
@@ -65,27 +69,27 @@ async fn read_on(
     inbound: &mut dyn Inbound,
 ) -> Result<std::convert::Infallible, PumpError> {
     let limits = FrameLimits { body_bytes_max: session.frame_bytes_max };
-    let mut buffer = BytesMut::new();
-    let mut room = READ_BYTES_MIN;
+    let mut buffer = ReadBuffer::default();
     loop {
-        buffer.reserve(room);
         let read = select! {
             biased;
+            read = buffer.fill(io) => read?,
             () = session.ended.cancelled() => return Err(PumpError::Ended),
-            read = io.read_buf(&mut buffer) => read?,
         };
         if read == 0 {
             return Err(PumpError::Closed);
         }
-        // Room follows what comes, not what a length field says.
-        room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        // A peer that sends and sends must not hide the end.
+        if session.ended.is_cancelled() {
+            return Err(PumpError::Ended);
+        }
         let link = &session.link;
         let now = link.home.clock.now();
         if !session.on_heard(now) {
             return Err(PumpError::Frozen);
         }
         let mut turn = 0;
-        while let Ok(frame) = decode(&mut buffer, limits)? {
+        while let Ok(frame) = decode(&mut buffer.bytes, limits)? {
             if inbound.on_frame(frame, now)? == Flow::Wait {
                 wait_ready(session, inbound).await?;
             }
@@ -95,10 +99,49 @@ async fn read_on(
                 yield_now().await;
             }
         }
-        if buffer.is_empty() {
-            // Frames may still hold slices of it; a new one costs less than to wait for them.
-            buffer = BytesMut::new();
-        }
+    }
+}
+
+/// What was read and is not yet handled.
+#[derive(Debug)]
+struct ReadBuffer {
+    bytes: BytesMut,
+    /// For the next read.
+    room: usize,
+    /// It holds more than an idle lane should.
+    is_large: bool,
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: BytesMut::new(), room: READ_BYTES_MIN, is_large: false }
+    }
+}
+
+impl ReadBuffer {
+    /// Reads what there is. When there is nothing for a while, a large buffer is given back.
+    async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        // The same memory again, unless frames still hold slices of it.
+        self.bytes.reserve(self.room);
+        self.is_large |= self.room > READ_BYTES_MIN;
+        let in_time = if self.is_large {
+            timeout(IDLE, io.read_buf(&mut self.bytes)).await.ok()
+        } else {
+            None
+        };
+        let read = match in_time {
+            Some(read) => read?,
+            None => {
+                if self.is_large && self.bytes.is_empty() {
+                    self.bytes = BytesMut::with_capacity(READ_BYTES_MIN);
+                    self.is_large = false;
+                }
+                io.read_buf(&mut self.bytes).await?
+            }
+        };
+        // Room follows what comes, not what a length field says.
+        self.room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        Ok(read)
     }
 }
 

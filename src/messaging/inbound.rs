@@ -4,25 +4,23 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
-use crate::context::{Bounced, Context, Origin, Source, bounce, decode};
+use crate::context::{
+    Bounced, Context, Handling, Origin, Panicked, Slot, Source, Start, Unbegun, Unstarted, bounce,
+    decode,
+};
 use crate::layer::{self, CallKind, Encoded, Ended, Incoming, Layers};
 use crate::link::{Flow, Session, Violation};
 use crate::name::{Message, MessageId};
 use crate::wire::{Extension, Frame, Reason};
-
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Gives no future for bytes that do not decode.
-type Handler = Box<dyn Fn(Context, Bytes) -> Option<Running> + Send + Sync>;
 
 /// The message handlers of a node, by id.
 pub(crate) type Handlers = HashMap<MessageId, Registered, RandomState>;
@@ -31,7 +29,7 @@ pub(crate) type Handlers = HashMap<MessageId, Registered, RandomState>;
 pub(crate) struct Registered {
     /// For people.
     pub(crate) name: String,
-    start: Handler,
+    start: Box<Start>,
     /// What layers know it by.
     method: &'static str,
     /// The same for layers.
@@ -47,11 +45,15 @@ where
 {
     let handler = Arc::new(handler);
     let layered = Arc::clone(&handler);
-    let start = move |context, body| -> Option<Running> {
-        let message = decode(body).ok()?;
-        let handler = Arc::clone(&handler);
-        Some(Box::pin(async move { handler(context, message).await }))
-    };
+    let start =
+        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
+            let message = decode(body).map_err(Unstarted::Malformed)?;
+            if !may_run() {
+                return Err(Unstarted::Late);
+            }
+            slot.put(handler(context, message));
+            Ok(())
+        };
     let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
         let message = decode(body)?;
         let handler = Arc::clone(&layered);
@@ -71,10 +73,14 @@ where
 {
     let handler = Arc::new(handler);
     let layered = Arc::clone(&handler);
-    let start = move |context, body| -> Option<Running> {
-        let handler = Arc::clone(&handler);
-        Some(Box::pin(async move { handler(context, body).await }))
-    };
+    let start =
+        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
+            if !may_run() {
+                return Err(Unstarted::Late);
+            }
+            slot.put(handler(context, body));
+            Ok(())
+        };
     let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
         let handler = Arc::clone(&layered);
         Ok(Box::pin(async move {
@@ -98,13 +104,15 @@ pub(crate) struct Messages {
     session: Arc<Session>,
     node: Arc<dyn Any + Send + Sync>,
     stage: Stage,
+    /// For the next handler.
+    handling: Handling,
 }
 
 enum Stage {
     /// Waits for its turn: a handler of an earlier session may still be at work.
     Queued(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>, Option<Frame>),
     Idle(OwnedMutexGuard<()>),
-    Handling(OwnedMutexGuard<()>, Handling),
+    Handling(OwnedMutexGuard<()>, Working),
     /// Only while it changes.
     Moving,
 }
@@ -127,7 +135,7 @@ impl Messages {
             Ok(turn) => Stage::Idle(turn),
             Err(_) => Stage::Queued(Box::pin(turn.lock_owned()), None),
         };
-        Self { shared, session, node, stage }
+        Self { shared, session, node, stage, handling: Handling::default() }
     }
 
     /// What comes from now on is of another run of the same source.
@@ -139,19 +147,13 @@ impl Messages {
 
     /// Takes a message that has arrived.
     pub(crate) fn on_message(&mut self, frame: Frame) -> Result<Flow, Violation> {
-        match std::mem::replace(&mut self.stage, Stage::Moving) {
-            Stage::Idle(turn) => {
-                self.stage = Stage::Idle(turn);
-                self.handle(frame)
-            }
-            Stage::Queued(turn, None) => {
-                self.stage = Stage::Queued(turn, Some(frame));
+        match &mut self.stage {
+            Stage::Idle(_) => self.handle(frame),
+            Stage::Queued(_, waiting @ None) => {
+                *waiting = Some(frame);
                 Ok(Flow::Wait)
             }
-            stage => {
-                self.stage = stage;
-                Err(Violation("a message came out of turn".to_owned()))
-            }
+            _ => Err(Violation("a message came out of turn".to_owned())),
         }
     }
 
@@ -201,66 +203,42 @@ impl Messages {
             return refuse(Reason::Extension);
         }
         let home = &self.session.link.home;
-        let context = Context::new(Origin {
+        let context = self.handling.context(Origin {
             peer: header.from,
             clock: home.clock,
             deadline: Millis::NEVER,
-            extension,
-            answer: None,
-            node: Arc::clone(&self.node),
+            extension: &extension,
+            asked: None,
+            node: &self.node,
         });
-        let running = if self.shared.layers.is_empty() {
-            let Some(running) = (registered.start)(context.clone(), body) else {
-                return refuse(Reason::Malformed);
-            };
-            if !self.session.count_handled() {
-                // The session is over: its account says that this one did not arrive.
-                return Ok(Flow::Wait);
-            }
-            running
-        } else {
-            self.layered(registered, bounced, context.clone(), body)
-        };
+        let (session, layers) = (&self.session, &self.shared.layers);
         home.begin_handling();
-        let session = Arc::clone(&self.session);
-        let mut handling = Handling { running: Some(running), context, session, id };
-        let mut cx = TaskContext::from_waker(Waker::noop());
-        if Pin::new(&mut handling).poll(&mut cx).is_ready() {
-            return Ok(Flow::Next);
-        }
-        if let Stage::Idle(turn) = std::mem::replace(&mut self.stage, Stage::Moving) {
-            self.stage = Stage::Handling(turn, handling);
-        }
-        Ok(Flow::Wait)
-    }
-
-    /// Handles a message with layers around it.
-    fn layered(
-        &self,
-        registered: &Registered,
-        bounced: Bounced,
-        context: Context,
-        body: Bytes,
-    ) -> Running {
-        let session = Arc::clone(&self.session);
-        let counted = Arc::clone(&session);
-        let incoming = Incoming {
-            home: Arc::clone(&session.link.home),
-            layers: Arc::clone(&self.shared.layers),
-            kind: CallKind::Message,
-            method: registered.method,
-            context,
-            body,
-            handler: Arc::clone(&registered.layered),
-            count: Box::new(move || counted.count_handled()),
-        };
-        Box::pin(async move {
-            if let Ended::Refused(refused) = incoming.run().await
-                && bounce(&session, bounced, refused.reason).is_err()
-            {
-                session.give_up().await;
+        let begun = self.handling.begin(context, |context, slot| {
+            if layers.is_empty() {
+                return (registered.start)(context, body, slot, &|| session.count_handled());
             }
-        })
+            slot.put(layered(session, layers, registered, bounced, context, body));
+            Ok(())
+        });
+        if let Ok(Poll::Pending) = begun {
+            let handling = std::mem::take(&mut self.handling);
+            let working = Working { handling, session: Arc::clone(session), id };
+            if let Stage::Idle(turn) = std::mem::replace(&mut self.stage, Stage::Moving) {
+                self.stage = Stage::Handling(turn, working);
+            }
+            return Ok(Flow::Wait);
+        }
+        home.end_handling();
+        match begun {
+            Ok(_) => Ok(Flow::Next),
+            Err(Unbegun::Unstarted(Unstarted::Malformed(_))) => refuse(Reason::Malformed),
+            // The session is over: its account says that this one did not arrive.
+            Err(Unbegun::Unstarted(Unstarted::Late)) => Ok(Flow::Wait),
+            Err(Unbegun::Panicked) => {
+                on_panic(session, id);
+                Ok(Flow::Next)
+            }
+        }
     }
 
     /// The session is over. A handler at work finishes, and only then the next session's begin.
@@ -275,41 +253,60 @@ impl Messages {
     }
 }
 
-/// A handler at work: its panics stay its own, and what it calls inherits its context.
-struct Handling {
-    running: Option<Running>,
+/// Handles a message with layers around it.
+fn layered(
+    session: &Arc<Session>,
+    layers: &Layers,
+    registered: &Registered,
+    bounced: Bounced,
     context: Context,
+    body: Bytes,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let session = Arc::clone(session);
+    let counted = Arc::clone(&session);
+    let incoming = Incoming {
+        home: Arc::clone(&session.link.home),
+        layers: Arc::clone(layers),
+        kind: CallKind::Message,
+        method: registered.method,
+        context,
+        body,
+        handler: Arc::clone(&registered.layered),
+        count: Box::new(move || counted.count_handled()),
+    };
+    Box::pin(async move {
+        if let Ended::Refused(refused) = incoming.run().await
+            && bounce(&session, bounced, refused.reason).is_err()
+        {
+            session.give_up().await;
+        }
+    })
+}
+
+/// A handler that was not done when it was polled first; the node waits for it when it stops.
+struct Working {
+    handling: Handling,
     session: Arc<Session>,
     id: u64,
 }
 
-impl Handling {
-    fn on_panic(&mut self) {
-        self.running = None;
-        self.session.link.home.counters.panics.add(1);
-        tracing::error!(message = %MessageId::new(self.id), peer = %self.context.peer(), "message handler panicked");
+impl Future for Working {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let ended = Pin::new(&mut self.handling).poll(cx);
+        ended.map(|ended| ended.unwrap_or_else(|Panicked| on_panic(&self.session, self.id)))
     }
 }
 
-impl Drop for Handling {
+impl Drop for Working {
     fn drop(&mut self) {
         self.session.link.home.end_handling();
     }
 }
 
-impl Future for Handling {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(running) = &mut this.running else { return Poll::Ready(()) };
-        let context = &this.context;
-        match catch_unwind(AssertUnwindSafe(|| context.enter(|| running.as_mut().poll(cx)))) {
-            Ok(poll) => poll,
-            Err(_) => {
-                this.on_panic();
-                Poll::Ready(())
-            }
-        }
-    }
+fn on_panic(session: &Session, id: u64) {
+    session.link.home.counters.panics.add(1);
+    let (message, peer) = (MessageId::new(id), session.source());
+    tracing::error!(%message, %peer, "message handler panicked");
 }

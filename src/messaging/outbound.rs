@@ -136,10 +136,11 @@ impl Sender {
         subject: Subject,
         body: &'a B,
     ) -> Result<Outbound<'a, B>, Denied> {
-        let now = self.home.clock.now();
-        let mut deadline = now.deadline(self.home.config.message_timeout);
-        if let Some(context) = Context::current() {
-            deadline = deadline.min(context.deadline());
+        let timeout = self.home.config.message_timeout;
+        let now = self.home.clock.now_for(timeout);
+        let mut deadline = now.deadline(timeout);
+        if let Some(handlers) = Context::of_current(Context::deadline) {
+            deadline = deadline.min(handlers);
         }
         if deadline <= now {
             let detail = "the handler that sends it has no time left";

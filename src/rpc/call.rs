@@ -18,16 +18,16 @@ use crate::routing::Target;
 #[must_use = "futures do nothing unless polled"]
 pub struct ReplyFuture<'n, Q, R> {
     caller: Held<'n>,
-    stage: Stage<Q, R>,
+    to: Target,
+    method: Method<Q, R>,
+    /// Until it is encoded, or somebody else has it.
+    message: Option<Q>,
+    options: Options,
+    stage: Stage,
 }
 
-enum Stage<Q, R> {
-    New {
-        to: Target,
-        method: Method<Q, R>,
-        message: Q,
-        options: Options,
-    },
+enum Stage {
+    New,
     /// Has layers around it.
     Layered(Layered),
     /// Stands in line for room.
@@ -47,26 +47,7 @@ impl<'n, Q, R> ReplyFuture<'n, Q, R> {
         message: Q,
         options: Options,
     ) -> Self {
-        let stage = Stage::New { to, method, message, options };
-        Self { caller, stage }
-    }
-
-    /// With the node's layers around it, if there are any.
-    pub(super) fn layered(
-        caller: Held<'n>,
-        to: Target,
-        method: Method<Q, R>,
-        message: Q,
-        options: Options,
-    ) -> Self
-    where
-        Q: prost::Message + 'static,
-    {
-        if caller.layers.is_empty() {
-            return Self::new(caller, to, method, message, options);
-        }
-        let layered = Layered::new(Arc::clone(&caller), to, method, message, options);
-        Self { caller, stage: Stage::Layered(layered) }
+        Self { caller, to, method, message: Some(message), options, stage: Stage::New }
     }
 }
 
@@ -75,21 +56,27 @@ where
     Q: prost::Message + 'static,
     R: prost::Message + Default,
 {
+    /// Puts the node's layers around it, if there are any.
+    pub(super) fn layered(mut self) -> Self {
+        if !self.caller.layers.is_empty()
+            && let Some(message) = self.message.take()
+        {
+            let caller = Arc::clone(&self.caller);
+            let (to, options) = (self.to.clone(), std::mem::take(&mut self.options));
+            self.stage = Stage::Layered(Layered::new(caller, to, self.method, message, options));
+        }
+        self
+    }
+
     /// Puts the request, or stands in line for it.
-    fn begin(
-        &self,
-        to: Target,
-        method: Method<Q, R>,
-        message: Q,
-        options: &Options,
-        waker: &Waker,
-    ) -> Result<Begun, CallError> {
+    fn begin(&mut self, waker: &Waker) -> Result<Stage, CallError> {
         let caller = &*self.caller;
         caller.home.counters.calls.add(1);
-        let name = method.name();
-        let to = match caller.router.resolve(&to) {
+        let name = self.method.name();
+        let to = match caller.router.resolve(&self.to) {
             Ok(address) => address,
             Err(Denied { reason, detail }) => {
+                let to = self.to.clone();
                 return Err(CallError::NotSent { to, method: name, reason, detail });
             }
         };
@@ -99,36 +86,30 @@ where
             reason,
             detail,
         };
-        let timeout = caller.home.config.call_timeout;
+        // Only who is polled after the end finds none.
+        let Some(message) = &self.message else { return Ok(Stage::Done) };
+        let (len, timeout) = (message.encoded_len(), caller.home.config.call_timeout);
         let prepared = caller
-            .prepare(to, (&method).into(), message.encoded_len(), options, timeout)
+            .prepare(to, (&self.method).into(), len, &self.options, timeout)
             .map_err(not_sent)?;
-        match caller.put(prepared, &message, Some(waker)) {
-            Ok(ticket) => Ok(Begun::Waiting(ticket)),
-            Err((PutError::Full, prepared)) => {
+        match caller.put(&prepared, message, Some(waker)) {
+            Ok(ticket) => {
+                self.message = None;
+                Ok(Stage::Waiting(ticket))
+            }
+            Err(PutError::Full) => {
+                let Some(message) = self.message.take() else { return Ok(Stage::Done) };
                 let caller = Arc::clone(caller);
-                Ok(Begun::Line(Box::pin(async move {
-                    let (link, deadline) = (Arc::clone(&prepared.link), prepared.deadline);
-                    let mut left = Some(prepared);
-                    let attempt = || {
-                        let Some(prepared) = left.take() else { return Err(PutError::Over) };
-                        caller.put(prepared, &message, None).map_err(|(error, prepared)| {
-                            left = Some(prepared);
-                            error
-                        })
-                    };
-                    let outcome = link.rpc().in_line(&caller.home, deadline, attempt).await;
-                    outcome.map_err(|error| not_sent(caller.denied(&link, error)))
+                Ok(Stage::Line(Box::pin(async move {
+                    let attempt = || caller.put(&prepared, &message, None);
+                    let lane = prepared.link.rpc();
+                    let outcome = lane.in_line(&caller.home, prepared.deadline, attempt).await;
+                    outcome.map_err(|error| not_sent(caller.denied(&prepared.link, error)))
                 })))
             }
-            Err((error, prepared)) => Err(not_sent(caller.denied(&prepared.link, error))),
+            Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
         }
     }
-}
-
-enum Begun {
-    Waiting(Ticket),
-    Line(Line),
 }
 
 impl<Q, R> Future for ReplyFuture<'_, Q, R>
@@ -141,7 +122,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            let begun = match &mut this.stage {
+            let next = match &mut this.stage {
                 Stage::Waiting(ticket) => {
                     let outcome = ready!(this.caller.pending.poll(ticket.id, cx));
                     // Gone first: should the reply's type panic, the ticket is used up.
@@ -149,37 +130,37 @@ where
                     let Stage::Waiting(ticket) = stage else { return Poll::Pending };
                     return Poll::Ready(this.caller.conclude(&ticket, outcome));
                 }
-                Stage::Line(line) => ready!(line.as_mut().poll(cx)).map(Begun::Waiting),
+                Stage::Line(line) => ready!(line.as_mut().poll(cx)).map(Stage::Waiting),
                 Stage::Layered(layered) => {
                     let outcome = ready!(layered.running.as_mut().poll(cx));
                     let result = layered.conclude(outcome);
                     this.stage = Stage::Done;
                     return Poll::Ready(result);
                 }
-                stage => match std::mem::replace(stage, Stage::Done) {
-                    Stage::New { to, method, message, options } => {
-                        let begun = this.begin(to, method, message, &options, cx.waker());
-                        if let Ok(Begun::Waiting(ticket)) = begun {
+                Stage::New => {
+                    // Should the message panic, that was its turn.
+                    this.stage = Stage::Done;
+                    match this.begin(cx.waker()) {
+                        Ok(Stage::Waiting(ticket)) => {
                             // Its reply wakes this task, also if it has come meanwhile.
                             this.stage = Stage::Waiting(ticket);
                             return Poll::Pending;
                         }
-                        begun
+                        begun => begun,
                     }
-                    // Polled after it was done, which futures need not survive; it never ends.
-                    _ => return Poll::Pending,
-                },
+                }
+                // Polled after it was done, which futures need not survive; it never ends.
+                Stage::Done => return Poll::Pending,
             };
-            this.stage = match begun {
-                Ok(Begun::Waiting(ticket)) => Stage::Waiting(ticket),
-                Ok(Begun::Line(line)) => Stage::Line(line),
+            match next {
+                Ok(stage) => this.stage = stage,
                 Err(error) => {
                     this.stage = Stage::Done;
                     let result = Err(error);
                     this.caller.count(&result);
                     return Poll::Ready(result);
                 }
-            };
+            }
         }
     }
 }

@@ -41,8 +41,45 @@ pub(crate) struct Caller {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     pub(super) timeout: Option<Duration>,
+    /// Apart, since few calls have any, and all are moved about.
+    extras: Option<Box<Extras>>,
+}
+
+/// What goes along with a call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extras {
     pub(super) metadata: Vec<(String, String)>,
     pub(super) trace_parent: Option<String>,
+}
+
+impl Options {
+    pub(super) fn new(timeout: Option<Duration>, extras: Extras) -> Self {
+        let has_any = !extras.metadata.is_empty() || extras.trace_parent.is_some();
+        Self { timeout, extras: has_any.then(|| Box::new(extras)) }
+    }
+
+    pub(super) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    pub(super) fn into_extras(self) -> Extras {
+        self.extras.map_or_else(Extras::default, |extras| *extras)
+    }
+
+    /// Encoded, with the trace of the handler that runs.
+    fn encode(&self, home: &Home) -> Result<Vec<u8>, Denied> {
+        let (metadata, trace_parent) = match &self.extras {
+            Some(extras) => (&*extras.metadata, extras.trace_parent.as_deref()),
+            None => (&[] as &[_], None),
+        };
+        let encode = |context: Option<&Context>| {
+            extension(|| home.trace_id(), metadata, trace_parent, context)
+        };
+        let encoded = Context::of_current(|context| encode(Some(context)));
+        encoded
+            .unwrap_or_else(|| encode(None))
+            .map_err(|detail| Denied::new(Reason::Extension, detail))
+    }
 }
 
 /// A call whose request was put. Whoever holds it waits for its outcome, and [concludes] it, or
@@ -126,11 +163,11 @@ impl Caller {
         options: &Options,
         default: Duration,
     ) -> Result<Prepared, Denied> {
-        let context = Context::current();
-        let now = self.home.clock.now();
-        let mut deadline = now.deadline(options.timeout.unwrap_or(default));
-        if let Some(context) = &context {
-            deadline = deadline.min(context.deadline());
+        let timeout = options.timeout.unwrap_or(default);
+        let now = self.home.clock.now_for(timeout);
+        let mut deadline = now.deadline(timeout);
+        if let Some(handlers) = Context::of_current(Context::deadline) {
+            deadline = deadline.min(handlers);
         }
         if deadline <= now {
             let detail = "there was no time left when it was made";
@@ -143,46 +180,36 @@ impl Caller {
             return Err(Denied::new(Reason::TooLarge, detail));
         }
         let link = self.router.link(to)?;
-        let Options { metadata, trace_parent, .. } = options;
-        let trace = trace_parent.as_deref();
-        let extension = extension(|| self.home.trace_id(), metadata, trace, context.as_ref())
-            .map_err(|detail| Denied::new(Reason::Extension, detail))?;
+        let extension = options.encode(&self.home)?;
         Ok(Prepared { link, to, deadline, extension, method })
     }
 
     /// Puts the request of a call. Whoever has given a waker need not poll before it is woken.
     pub(super) fn put(
         &self,
-        prepared: Prepared,
+        prepared: &Prepared,
         message: &impl prost::Message,
         waker: Option<&Waker>,
-    ) -> Result<Ticket, (PutError, Prepared)> {
-        let put = self.frame(&prepared, message, 0);
-        let mut entering = Entering { caller: self, link: &prepared.link, id: None };
+    ) -> Result<Ticket, PutError> {
+        let put = self.frame(prepared, message, 0);
+        let link = &prepared.link;
+        let mut entering = Entering { caller: self, link, id: None };
         let enter = |position| {
-            let (to, link) = (prepared.to, entering.link);
             if link.calls.load(Ordering::Relaxed) >= self.home.config.calls_max {
                 return Err(BUSY);
             }
-            let entry = Entry { to, hop: link.peer, position, deadline: prepared.deadline };
+            let (to, deadline) = (prepared.to, prepared.deadline);
+            let entry = Entry { to, hop: link.peer, position, deadline };
             let id = self.pending.enter(entry, waker.cloned()).ok_or(BUSY)?;
             link.calls.fetch_add(1, Ordering::Relaxed);
             entering.id = Some(id);
             Ok((id, (id, position)))
         };
         let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
-        let outcome = prepared.link.rpc().put_prepared(put, enter, encode);
-        if outcome.is_ok() {
-            entering.id = None;
-        }
-        drop(entering);
-        match outcome {
-            Ok((id, position)) => {
-                let Prepared { link, to, method, .. } = prepared;
-                Ok(Ticket { link, to, method: method.text, id, position })
-            }
-            Err(error) => Err((error, prepared)),
-        }
+        let (id, position) = link.rpc().put_prepared(put, enter, encode)?;
+        entering.id = None;
+        let link = Arc::clone(link);
+        Ok(Ticket { link, to: prepared.to, method: prepared.method.text, id, position })
     }
 
     /// Nobody waits for the call any more: takes it back.

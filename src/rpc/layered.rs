@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::call::{Held, ReplyFuture};
-use super::caller::{Caller, Options};
+use super::caller::{Caller, Extras, Options};
 use crate::context::{Context, decode};
 use crate::error::{CallError, Doubt, SendError};
 use crate::layer::{Call, CallKind, Direction, Encoded, Next, Outcome, Reply, Running};
@@ -70,10 +70,10 @@ fn call(
     let (clock, config) = (caller.home.clock, &caller.home.config);
     let default = if kind == CallKind::Call { config.call_timeout } else { config.message_timeout };
     let mut deadline = clock.now().deadline(options.timeout.unwrap_or(default));
-    if let Some(context) = Context::current() {
-        deadline = deadline.min(context.deadline());
+    if let Some(handlers) = Context::of_current(Context::deadline) {
+        deadline = deadline.min(handlers);
     }
-    let Options { metadata, trace_parent, .. } = options;
+    let Extras { metadata, trace_parent } = options.into_extras();
     let (direction, me) = (Direction::Outgoing, caller.home.me);
     Call { direction, kind, peer, me, method, clock, deadline, metadata, trace_parent, body }
 }
@@ -81,7 +81,8 @@ fn call(
 /// What the layers have made of it, with the time that is left.
 fn options(call: &mut Call) -> Options {
     let metadata = std::mem::take(&mut call.metadata);
-    Options { timeout: call.time_left(), metadata, trace_parent: call.trace_parent.take() }
+    let extras = Extras { metadata, trace_parent: call.trace_parent.take() };
+    Options::new(call.time_left(), extras)
 }
 
 /// Makes one attempt at a call.

@@ -13,7 +13,7 @@ pub struct Replier<R> {
     reply: PhantomData<fn(R)>,
 }
 
-impl<R: prost::Message> Replier<R> {
+impl<R: prost::Message + 'static> Replier<R> {
     /// Answers. Waits while the lane to the caller is full, until the caller's deadline.
     ///
     /// # Cancel safety
@@ -69,9 +69,9 @@ impl Context {
     /// ```
     #[must_use = "dropped, the replier tells the caller that there is no answer"]
     pub fn defer<R: prost::Message>(&self) -> Replier<R> {
-        let mut answer = self.take_answer();
+        let mut answer = self.clone().into_answer();
         if let Some(answer) = &mut answer {
-            answer.defer(self);
+            answer.defer();
         }
         Replier { answer, reply: PhantomData }
     }

@@ -72,7 +72,7 @@ where
     /// Adds a pair for the handler's [`crate::Context::metadata`]. Keys are ASCII, 1–255 bytes; a
     /// call takes 32 pairs and 4 KiB of them.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.metadata.push((key.into(), value.into()));
+        self.options.extras().metadata.push((key.into(), value.into()));
         self
     }
 
@@ -83,7 +83,7 @@ where
     ///
     /// What is no `traceparent` fails the call with [`crate::Reason::Extension`].
     pub fn trace_parent(mut self, text: impl Into<String>) -> Self {
-        self.options.trace_parent = Some(text.into());
+        self.options.extras().trace_parent = Some(text.into());
         self
     }
 
@@ -111,7 +111,7 @@ where
         Q: 'static,
     {
         let Self { caller, to, method, message, options } = self;
-        ReplyFuture::layered(caller.into_owned(), to, method, message, options)
+        ReplyFuture::new(caller.into_owned(), to, method, message, options).layered()
     }
 
     /// Makes the call in a task of its own and hands the outcome to `done`, which does not run
@@ -146,7 +146,7 @@ where
 
     fn into_future(self) -> ReplyFuture<'n, Q, R> {
         let Self { caller, to, method, message, options } = self;
-        ReplyFuture::layered(caller, to, method, message, options)
+        ReplyFuture::new(caller, to, method, message, options).layered()
     }
 }
 

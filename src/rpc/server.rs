@@ -3,11 +3,10 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::Poll;
 
 use bytes::{Buf, Bytes};
 use foldhash::fast::RandomState;
@@ -16,19 +15,16 @@ use tokio::time::timeout_at;
 use super::limit::Limit;
 use crate::clock::Millis;
 use crate::context::{
-    Answer, Bounced, Context, Origin, Permit, Refused, Source, decode, refuse_request,
+    Asking, Bounced, Context, Handling, Origin, Panicked, Place, Refused, Slot, Source, Start,
+    Unbegun, Unstarted, decode, refuse_request,
 };
 use crate::error::{Code, Status};
 use crate::layer::{CallKind, Encoded, Ended, Handler, Incoming, Layers};
-use crate::link::{Session, Violation};
+use crate::link::{PutError, Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
 /// A handler whose first poll takes longer than this holds up everything else on its lane.
 const SLOW_POLL_MS: u64 = 10;
-
-type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Gives no future for bytes that do not decode, but says why.
-type Start = Box<dyn Fn(Context, Bytes) -> Result<Running, String> + Send + Sync>;
 
 /// The methods that a node serves, by their numbers.
 pub(crate) type Methods = HashMap<u64, Registered, RandomState>;
@@ -37,7 +33,8 @@ pub(crate) type Methods = HashMap<u64, Registered, RandomState>;
 pub(crate) struct Registered {
     pub(crate) name: &'static str,
     pub(crate) limit: Option<Limit>,
-    start: Start,
+    /// The handler answers when it ends.
+    start: Box<Start>,
     /// The same for layers: what it gives is the reply.
     layered: Arc<Handler>,
 }
@@ -52,16 +49,21 @@ where
 {
     let handler = Arc::new(handler);
     let layered = Arc::clone(&handler);
-    let start = move |context: Context, body: Bytes| -> Result<Running, String> {
-        let request = decode(body)?;
-        let handler = Arc::clone(&handler);
-        Ok(Box::pin(async move {
-            let outcome = handler(context.clone(), request).await;
-            if let Some(answer) = context.take_answer() {
-                answer.give(outcome).await;
+    let start =
+        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
+            let request = decode(body).map_err(Unstarted::Malformed)?;
+            if !may_run() {
+                return Err(Unstarted::Late);
             }
-        }))
-    };
+            let running = handler(context.clone(), request);
+            slot.put(async move {
+                let outcome = running.await;
+                if let Some(answer) = context.into_answer() {
+                    answer.give(outcome).await;
+                }
+            });
+            Ok(())
+        };
     let layered: Arc<Handler> = Arc::new(move |context, body| {
         let request = decode(body)?;
         let handler = Arc::clone(&layered);
@@ -98,7 +100,7 @@ impl Server {
         source: &Arc<Source>,
         body: &Bytes,
         time_left: u32,
-    ) -> Result<(&Registered, Permit), Refused> {
+    ) -> Result<(&Registered, Place), Refused> {
         if time_left == 0 {
             return Err(Reason::Expired.into());
         }
@@ -116,34 +118,55 @@ impl Server {
             let text = format!("the callee handles no more at once than {what}");
             Refused::new(Reason::Busy, text)
         };
-        let mut permit = source.permit(extension.len() + body.len()).map_err(busy)?;
-        if let Some(limit) = &registered.limit {
-            let place = limit.enter();
-            permit.limit =
-                Some(place.map_err(|max| busy(format!("{max} of this method, its `Limit`")))?);
-        }
-        Ok((registered, permit))
+        let bytes = extension.len() + body.len();
+        source.enter(bytes).map_err(busy)?;
+        let limit = match registered.limit.as_ref().map(Limit::enter).transpose() {
+            Ok(limit) => limit,
+            Err(max) => {
+                source.leave(bytes);
+                return Err(busy(format!("{max} of this method, its `Limit`")));
+            }
+        };
+        Ok((registered, Place { bytes, limit }))
     }
 }
 
 /// Takes the requests of one session.
 pub(crate) struct Requests {
-    pub(crate) server: Arc<Server>,
+    server: Arc<Server>,
     pub(crate) session: Arc<Session>,
     pub(crate) source: Arc<Source>,
-    pub(crate) node: Arc<dyn Any + Send + Sync>,
-    /// When the last handler was polled, or the frames were read if that was later.
-    pub(crate) polled: Millis,
+    node: Arc<dyn Any + Send + Sync>,
+    /// For the next handler.
+    handling: Handling,
+    /// When time was last looked at after a handler, exactly and by ticks.
+    polled: Millis,
+    ticked: Millis,
 }
 
 impl Requests {
+    pub(crate) fn new(
+        server: Arc<Server>,
+        session: Arc<Session>,
+        source: Arc<Source>,
+        node: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        let (polled, ticked) = (Millis::default(), Millis::default());
+        Self { server, session, source, node, handling: Handling::default(), polled, ticked }
+    }
+
+    /// The same for another source, whose frames come over the same connection.
+    pub(crate) fn beyond(&self, session: Arc<Session>, source: Arc<Source>) -> Self {
+        Self::new(Arc::clone(&self.server), session, source, Arc::clone(&self.node))
+    }
+
     /// Takes a request that has arrived. Never waits: a handler that is not done when polled first
     /// goes on in a task of its own.
     pub(crate) fn on_request(&mut self, frame: Frame, now: Millis) -> Result<(), Violation> {
         let Frame { header, extension, mut body } = frame;
         let method = body.try_get_u64().unwrap_or(0);
         let admitted = self.server.admit(method, &extension, &self.source, &body, header.time_left);
-        let (registered, permit) = match admitted {
+        let (registered, place) = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse(&header, method, refused),
         };
@@ -152,83 +175,97 @@ impl Requests {
             NO_DEADLINE => Millis::NEVER,
             left => now.after(u64::from(left)),
         };
-        let context = Context::new(Origin {
+        let context = self.handling.context(Origin {
             peer: header.from,
             clock: home.clock,
             deadline,
-            extension,
-            answer: Some(Answer::new(&self.session, &header, method, deadline, permit)),
-            node: Arc::clone(&self.node),
+            extension: &extension,
+            asked: Some(Asking {
+                session: &self.session,
+                source: &self.source,
+                request: Bounced::request(&header, method),
+                deadline,
+                wants_reply: !header.is_one_way(),
+                place,
+            }),
+            node: &self.node,
         });
-        let has_layers = !self.server.layers.is_empty();
-        let running = if has_layers {
-            Ok(self.layered(registered, &header, context.clone(), body))
-        } else {
-            (registered.start)(context.clone(), body)
-        };
-        let running = match running {
-            Ok(running) => running,
-            Err(text) => {
-                if let Some(answer) = context.take_answer() {
-                    answer.refuse(Refused::new(Reason::Malformed, text))?;
-                }
-                return Ok(());
+        let session = &self.session;
+        let layers = (!self.server.layers.is_empty()).then_some(&self.server.layers);
+        let may_run = || !header.is_one_way() || session.count_handled();
+        let begun = self.handling.begin(context, |context, slot| match layers {
+            None => (registered.start)(context, body, slot, &may_run),
+            Some(layers) => {
+                slot.put(layered(session, layers, registered, &header, context, body));
+                Ok(())
             }
-        };
-        let handling = Handling { running: Some(running), context, method: registered.name };
-        if header.is_one_way() && !has_layers && !self.session.count_handled() {
-            return Ok(());
+        });
+        let method = registered.name;
+        if let Err(Unbegun::Unstarted(unstarted)) = begun {
+            return Ok(self.take_back(unstarted)?);
         }
         home.counters.requests.add(1);
-        let polled = handling.poll_once();
-        let before = std::mem::replace(&mut self.polled, home.clock.now()).max(now);
-        let took_ms = self.polled.since(before);
-        if took_ms >= SLOW_POLL_MS {
-            tracing::warn!(method = registered.name, took_ms, "handler blocks its lane");
+        self.watch(method, now);
+        match begun {
+            Ok(Poll::Ready(())) => Ok(()),
+            Ok(Poll::Pending) => {
+                let handling = std::mem::take(&mut self.handling);
+                self.run(&header, handling, method)
+            }
+            Err(_) => {
+                on_panic(self.handling.last().cloned(), method);
+                Ok(())
+            }
         }
-        if let Some(handling) = polled {
-            return self.run(&header, handling);
-        }
-        Ok(())
     }
 
-    /// Handles a request with layers around it.
-    fn layered(
-        &self,
-        registered: &Registered,
-        header: &Header,
-        context: Context,
-        body: Bytes,
-    ) -> Running {
-        let (session, is_one_way) = (Arc::clone(&self.session), header.is_one_way());
-        let incoming = Incoming {
-            home: Arc::clone(&session.link.home),
-            layers: Arc::clone(&self.server.layers),
-            kind: if is_one_way { CallKind::Notification } else { CallKind::Call },
-            method: registered.name,
-            context: context.clone(),
-            body,
-            handler: Arc::clone(&registered.layered),
-            count: Box::new(move || !is_one_way || session.count_handled()),
-        };
-        Box::pin(async move {
-            let ended = incoming.run().await;
-            match (context.take_answer(), ended) {
-                (Some(answer), Ended::Handled(outcome)) => answer.give(outcome).await,
-                (Some(answer), Ended::Refused(refused)) => answer.refuse_from_task(refused).await,
-                (None, _) => {}
+    /// Warns of a handler that took long. The exact time is asked for only if a tick of the coarse
+    /// clock has passed, so up to a tick of what ran before counts as well.
+    fn watch(&mut self, method: &'static str, read: Millis) {
+        let clock = self.session.link.home.clock;
+        let ticked = clock.lately();
+        if ticked == self.ticked {
+            return;
+        }
+        self.ticked = ticked;
+        let before = std::mem::replace(&mut self.polled, clock.now()).max(read);
+        let took_ms = self.polled.since(before);
+        if took_ms >= SLOW_POLL_MS {
+            tracing::warn!(method, took_ms, "handler blocks its lane");
+        }
+    }
+
+    /// The handler of the last request has not begun.
+    fn take_back(&self, unstarted: Unstarted) -> Result<(), PutError> {
+        let Some(context) = self.handling.last() else { return Ok(()) };
+        match (context.clone().into_answer(), unstarted) {
+            (Some(answer), Unstarted::Malformed(text)) => {
+                answer.refuse(Refused::new(Reason::Malformed, text))
             }
-        })
+            (Some(answer), Unstarted::Late) => {
+                // The account of the session says that it did not arrive.
+                answer.forget();
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
     }
 
     /// Gives a handler a task of its own.
-    fn run(&self, header: &Header, handling: Handling) -> Result<(), Violation> {
+    fn run(
+        &self,
+        header: &Header,
+        mut handling: Handling,
+        method: &'static str,
+    ) -> Result<(), Violation> {
+        let Some(context) = handling.last().cloned() else { return Ok(()) };
         let home = &self.session.link.home;
-        let context = handling.context.clone();
         let deadline = home.clock.instant(context.deadline());
         let run = async move {
             // Past its deadline nobody waits for it.
-            timeout_at(deadline, handling).await.ok();
+            if let Ok(Err(Panicked)) = timeout_at(deadline, &mut handling).await {
+                on_panic(handling.last().cloned(), method);
+            }
         };
         if header.is_one_way() {
             // Nobody can take it back: it has no id.
@@ -256,65 +293,41 @@ impl Requests {
     }
 }
 
-/// A handler at work: its panics stay its own, and what it calls inherits its context.
-struct Handling {
-    running: Option<Running>,
+/// Handles a request with layers around it.
+fn layered(
+    session: &Arc<Session>,
+    layers: &Layers,
+    registered: &Registered,
+    header: &Header,
     context: Context,
-    method: &'static str,
+    body: Bytes,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (session, is_one_way) = (Arc::clone(session), header.is_one_way());
+    let incoming = Incoming {
+        home: Arc::clone(&session.link.home),
+        layers: Arc::clone(layers),
+        kind: if is_one_way { CallKind::Notification } else { CallKind::Call },
+        method: registered.name,
+        context: context.clone(),
+        body,
+        handler: Arc::clone(&registered.layered),
+        count: Box::new(move || !is_one_way || session.count_handled()),
+    };
+    Box::pin(async move {
+        let ended = incoming.run().await;
+        match (context.into_answer(), ended) {
+            (Some(answer), Ended::Handled(outcome)) => answer.give(outcome).await,
+            (Some(answer), Ended::Refused(refused)) => answer.refuse_from_task(refused).await,
+            (None, _) => {}
+        }
+    })
 }
 
-impl Handling {
-    /// Polls without waiting; `None` when it is done.
-    fn poll_once(mut self) -> Option<Self> {
-        // Nobody is woken by this poll: the task that gets it polls again at once.
-        let poll = Pin::new(&mut self).poll(&mut TaskContext::from_waker(Waker::noop()));
-        poll.is_pending().then_some(self)
-    }
-
-    fn on_panic(&mut self) {
-        tracing::error!(method = self.method, peer = %self.context.peer(), "handler panicked");
-        self.running = None;
-        if let Some(mut answer) = self.context.take_answer() {
-            answer.count_panic();
-            answer.fail(Code::Internal, "the handler panicked");
-        }
-    }
-}
-
-impl Future for Handling {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(running) = &mut this.running else { return Poll::Ready(()) };
-        let context = &this.context;
-        let poll = || context.enter(|| running.as_mut().poll(cx));
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => {
-                this.running = None;
-                Poll::Ready(())
-            }
-            Err(_) => {
-                this.on_panic();
-                Poll::Ready(())
-            }
-        }
-    }
-}
-
-impl Drop for Handling {
-    fn drop(&mut self) {
-        // The future goes first: only then has the work really ended, and the permit with it.
-        let running = self.running.take();
-        let was_running = running.is_some();
-        let ended = catch_unwind(AssertUnwindSafe(|| drop(running)));
-        if let Some(answer) = was_running.then(|| self.context.take_answer()).flatten() {
-            if ended.is_err() {
-                answer.count_panic();
-            }
-            // Cancelled, or past its deadline: nobody waits.
-            answer.forget();
-        }
+fn on_panic(context: Option<Context>, method: &'static str) {
+    let Some(context) = context else { return };
+    tracing::error!(method, peer = %context.peer(), "handler panicked");
+    if let Some(mut answer) = context.into_answer() {
+        answer.count_panic();
+        answer.fail(Code::Internal, "the handler panicked");
     }
 }

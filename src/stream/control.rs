@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::wire::{Frame, FrameLimits, Header, decode};
+use crate::wire::{Frame, FrameLimits, HEADER_LEN, Header, decode};
 
 /// The most bytes of a body.
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 10 };
@@ -43,10 +43,10 @@ impl Control {
         permit: Option<OwnedSemaphorePermit>,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        let mut bytes = Vec::new();
-        header.put(&mut bytes);
+        let (mut head, mut bytes) = (Vec::with_capacity(HEADER_LEN), Vec::new());
         body(&mut bytes);
-        Header::seal(&mut bytes, 0, 0);
+        header.put(&mut head, 0, bytes.len());
+        self.output.extend_from_slice(&head);
         self.output.extend_from_slice(&bytes);
         self.permits.extend(permit);
     }

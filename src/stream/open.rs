@@ -180,10 +180,9 @@ impl Preamble {
             deadline => u32::try_from(deadline.since(clock.now())).unwrap_or(NO_DEADLINE),
         };
         let mut bytes = Vec::new();
-        header.put(&mut bytes);
+        header.put(&mut bytes, self.extension.len(), self.body.len());
         bytes.extend_from_slice(&self.extension);
         bytes.extend_from_slice(&self.body);
-        Header::seal(&mut bytes, 0, self.extension.len());
         bytes
     }
 }

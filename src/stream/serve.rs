@@ -148,9 +148,9 @@ async fn serve(streams: &Streams, mut stream: Stream, frame: Frame) {
         peer: frame.header.from,
         clock: home.clock,
         deadline: Millis::NEVER,
-        extension,
-        answer: None,
-        node,
+        extension: &extension,
+        asked: None,
+        node: &node,
     });
     let started = catch_unwind(AssertUnwindSafe(|| (service.start)(context.clone(), stream)));
     let Ok(mut running) = started else {

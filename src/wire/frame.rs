@@ -75,15 +75,15 @@ pub(crate) fn decode(
     if buffer.len() < total {
         return Ok(Err(total - buffer.len()));
     }
-    buffer.advance(HEADER_LEN);
-    let extension = take(buffer, extension);
-    let body = take(buffer, body);
+    // Splitting costs a reference count; an empty part needs none.
+    if extension + body == 0 {
+        buffer.advance(HEADER_LEN);
+        return Ok(Ok(Frame { header, extension: Bytes::new(), body: Bytes::new() }));
+    }
+    let mut body = buffer.split_to(total).freeze();
+    body.advance(HEADER_LEN);
+    let extension = if extension == 0 { Bytes::new() } else { body.split_to(extension) };
     Ok(Ok(Frame { header, extension, body }))
-}
-
-/// Splitting costs a reference count; an empty part needs none.
-fn take(buffer: &mut BytesMut, len: usize) -> Bytes {
-    if len == 0 { Bytes::new() } else { buffer.split_to(len).freeze() }
 }
 
 /// How a peer broke the rules of the wire.

@@ -45,6 +45,16 @@ impl Failure {
         Self::HEAD_LEN + cut(&self.text, TEXT_BYTES_MAX).len() + self.details.len()
     }
 
+    /// Leaves out what makes it longer than `len_max`: details first.
+    pub(crate) fn fit(&mut self, len_max: usize) {
+        if self.len() > len_max {
+            self.details = Bytes::new();
+        }
+        if self.len() > len_max {
+            self.text = cut(&self.text, len_max.saturating_sub(Self::HEAD_LEN)).to_owned();
+        }
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.put_u8(self.status);
         out.put_u8(match self.origin {

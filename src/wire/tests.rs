@@ -41,11 +41,9 @@ fn bytes(len: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = B
 }
 
 fn put(frame: &Frame, out: &mut Vec<u8>) {
-    let start = out.len();
-    frame.header.put(out);
+    frame.header.put(out, frame.extension.len(), frame.body.len());
     out.extend_from_slice(&frame.extension);
     out.extend_from_slice(&frame.body);
-    Header::seal(out, start, frame.extension.len());
 }
 
 fn encode(frame: &Frame) -> BytesMut {

@@ -133,10 +133,11 @@ impl Whole {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.header.put(&mut out);
-        let extension = self.extension.put(&mut out);
-        self.body.put(&mut out);
-        Header::seal(&mut out, 0, extension);
+        let mut rest = Vec::new();
+        let extension = self.extension.put(&mut rest);
+        self.body.put(&mut rest);
+        self.header.put(&mut out, extension, rest.len() - extension);
+        out.extend_from_slice(&rest);
         out
     }
 

@@ -1,0 +1,150 @@
+//! A handler at work.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use bytes::Bytes;
+use tokio_util::sync::ReusableBoxFuture;
+
+use super::{Context, Origin};
+
+/// Begins a handler: decodes the bytes, asks whether it may run, and puts its future into the slot.
+pub(crate) type Start =
+    dyn Fn(Context, Bytes, &mut Slot, &dyn Fn() -> bool) -> Result<(), Unstarted> + Send + Sync;
+
+/// Why a handler did not begin.
+#[derive(Debug)]
+pub(crate) enum Unstarted {
+    /// The bytes do not decode, and why.
+    Malformed(String),
+    /// It is too late: it may not run.
+    Late,
+}
+
+/// Where the future of a handler lies. The place of one that is done is used again.
+#[derive(Default)]
+pub(crate) struct Slot(Option<ReusableBoxFuture<'static, ()>>);
+
+impl Slot {
+    pub(crate) fn put(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        match &mut self.0 {
+            Some(place) => place.set(future),
+            None => self.0 = Some(ReusableBoxFuture::new(future)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.0.as_mut().map_or(Poll::Ready(()), |future| future.poll(cx))
+    }
+}
+
+/// Why a handler has not begun, or is over already.
+#[derive(Debug)]
+pub(crate) enum Unbegun {
+    Unstarted(Unstarted),
+    Panicked,
+}
+
+/// The handler panicked; its future is gone, or never was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panicked;
+
+/// A handler at work, or the place for one: its panics stay its own, and what it calls inherits its
+/// context.
+#[derive(Default)]
+pub(crate) struct Handling {
+    slot: Slot,
+    /// Stays behind a handler that is done: the next one may have it.
+    context: Option<Context>,
+    is_running: bool,
+}
+
+impl Handling {
+    /// The context for the next handler, in the place of the last one's if nobody has that.
+    pub(crate) fn context(&mut self, origin: Origin<'_>) -> Context {
+        match self.context.take() {
+            Some(last) => last.renew(origin),
+            None => Context::new(origin),
+        }
+    }
+
+    /// Begins a handler and polls it once, without waiting: `start` fills the slot. One that is not
+    /// done is to be taken away, to go on elsewhere.
+    pub(crate) fn begin(
+        &mut self,
+        context: Context,
+        start: impl FnOnce(Context, &mut Slot) -> Result<(), Unstarted>,
+    ) -> Result<Poll<()>, Unbegun> {
+        let slot = &mut self.slot;
+        let its_own = context.clone();
+        self.context = Some(context);
+        let begin = || {
+            start(its_own, slot)?;
+            // Nobody is woken by this poll: the task that gets it polls again at once.
+            Ok(slot.poll(&mut TaskContext::from_waker(Waker::noop())))
+        };
+        let begin = || catch_unwind(AssertUnwindSafe(begin));
+        match Context::enter(&mut self.context, begin) {
+            Ok(Ok(polled)) => {
+                self.is_running = polled.is_pending();
+                Ok(polled)
+            }
+            Ok(Err(unstarted)) => Err(Unbegun::Unstarted(unstarted)),
+            Err(_) => {
+                self.slot = Slot::default();
+                Err(Unbegun::Panicked)
+            }
+        }
+    }
+
+    /// Whose handler it is.
+    pub(crate) fn last(&self) -> Option<&Context> {
+        self.context.as_ref()
+    }
+}
+
+impl Future for Handling {
+    type Output = Result<(), Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if !this.is_running {
+            return Poll::Ready(Ok(()));
+        }
+        let slot = &mut this.slot;
+        let poll = || catch_unwind(AssertUnwindSafe(|| slot.poll(cx)));
+        match Context::enter(&mut this.context, poll) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                this.is_running = false;
+                Poll::Ready(Ok(()))
+            }
+            Err(_) => {
+                this.is_running = false;
+                this.slot = Slot::default();
+                Poll::Ready(Err(Panicked))
+            }
+        }
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        if !self.is_running {
+            return;
+        }
+        // The future goes first: only then has the work really ended, and the place of its request
+        // is free.
+        let slot = std::mem::take(&mut self.slot);
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(slot)));
+        if let Some(answer) = self.context.take().and_then(Context::into_answer) {
+            if ended.is_err() {
+                answer.count_panic();
+            }
+            // Cancelled, or past its deadline: nobody waits.
+            answer.forget();
+        }
+    }
+}
