@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::control::{Answer, Clock, Command, Latency, Snapshot, answer, obey, runtime};
+use crate::clock::Clock;
+use crate::control::{Answer, Command, Latency, Snapshot, answer, obey, runtime};
 use crate::peers::{Client, Duplex, Peer};
 use crate::workload::{Kind, Workload};
 
@@ -64,7 +65,10 @@ pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
                         let sink = Pouring(client.stream().await?);
                         send_loop(sink, &shared, index, &workload).await
                     }
-                    Kind::OneWay => send_loop(Sending(&*client), &shared, index, &workload).await,
+                    Kind::Raw => send_loop(Sending(&*client), &shared, index, &workload).await,
+                    Kind::Typed => {
+                        send_loop(SendingTyped(&*client), &shared, index, &workload).await
+                    }
                 }
             })
         })
@@ -166,6 +170,14 @@ struct Sending<'c, C: Client>(&'c C);
 impl<C: Client> Sink for Sending<'_, C> {
     async fn put(&mut self, payload: &Bytes) -> Result<()> {
         self.0.send(payload).await
+    }
+}
+
+struct SendingTyped<'c, C: Client>(&'c C);
+
+impl<C: Client> Sink for SendingTyped<'_, C> {
+    async fn put(&mut self, payload: &Bytes) -> Result<()> {
+        self.0.send_typed(payload).await
     }
 }
 

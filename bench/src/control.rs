@@ -2,10 +2,8 @@
 //! standard input and output.
 
 use std::io::{BufRead as _, Write as _};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// From the parent. A child ends when its standard input does.
@@ -39,10 +37,14 @@ pub struct Snapshot {
     pub elapsed_nanos: u64,
     /// CPU time of all its threads since it started.
     pub cpu_nanos: u64,
+    /// The same of the processes that it has started itself.
+    pub helpers_cpu_nanos: u64,
     /// Calls or messages since it started: made, in the client; handled, in the server.
     pub count: u64,
-    /// The most memory that it has had resident, in bytes; 0 where the system does not tell.
+    /// The most memory that it and its helpers have had resident, in bytes.
     pub peak_bytes: u64,
+    /// What it has resident now, without its helpers, in bytes.
+    pub resident_bytes: u64,
     /// How long calls took, if this is the end of a client's window.
     pub latency: Option<Latency>,
 }
@@ -56,34 +58,6 @@ pub struct Latency {
     pub p99_nanos: u32,
     /// 999 of 1,000 were not slower.
     pub p999_nanos: u32,
-}
-
-/// The clocks of a child.
-#[derive(Debug)]
-pub struct Clock(Instant);
-
-impl Clock {
-    /// Starts the wall clock.
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Reads both clocks.
-    pub fn snapshot(&self, count: u64) -> Result<Snapshot> {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let cpu_nanos = u64::try_from(cpu.tv_sec)? * 1_000_000_000 + u64::try_from(cpu.tv_nsec)?;
-        let elapsed_nanos = u64::try_from(self.0.elapsed().as_nanos())?;
-        let peak_bytes = peak_bytes().unwrap_or(0);
-        Ok(Snapshot { elapsed_nanos, cpu_nanos, count, peak_bytes, latency: None })
-    }
-}
-
-/// What Linux says in `proc(5)` of this process.
-fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 /// Tells the parent something.

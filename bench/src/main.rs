@@ -3,9 +3,11 @@
 mod args;
 mod cell;
 mod client;
+mod clock;
 mod control;
 mod peers;
 mod report;
+mod role;
 mod server;
 mod workload;
 

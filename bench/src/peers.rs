@@ -5,6 +5,7 @@
 mod floor;
 mod seaway;
 mod tarpc;
+mod tonic;
 mod yamux;
 
 use std::future::Future;
@@ -22,9 +23,11 @@ use crate::{client, server};
 pub const ALL: &[Entry] = &[
     Entry::of::<floor::Batched>(),
     Entry::of::<floor::Naive>(),
-    Entry::of::<yamux::Yamux>(),
+    Entry::of::<yamux::Buffered>(),
+    Entry::of::<yamux::Bare>(),
     Entry::of::<seaway::Seaway>(),
     Entry::of::<tarpc::Tarpc>(),
+    Entry::of::<tonic::Tonic>(),
 ];
 
 /// One library, or one way to use it.
@@ -80,14 +83,34 @@ pub trait Client: Send + Sync + 'static {
         reply: &mut Self::Reply,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Sends a one-way message; waits while the peer's own outgoing queue is full.
+    /// Sends bytes one way; waits while the peer's own outgoing queue is full.
     fn send(&self, _payload: &Bytes) -> impl Future<Output = Result<()>> + Send {
-        async { bail!("this peer has no one-way messages") }
+        async { bail!("this peer does not send bytes one way") }
+    }
+
+    /// Sends a [`Payload`] one way, which the server decodes; waits as [`send`](Self::send) does.
+    fn send_typed(&self, _payload: &Bytes) -> impl Future<Output = Result<()>> + Send {
+        async { bail!("this peer does not send protobuf messages one way") }
     }
 
     /// Opens a stream, which [`serve_stream`] serves at the other end.
     fn stream(&self) -> impl Future<Output = Result<Box<dyn Duplex>>> + Send {
         async { bail!("this peer has no streams") }
+    }
+}
+
+/// What goes in calls, and one way where it is typed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Payload {
+    /// Any bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// What protobuf adds to so many bytes: a tag of one byte, and the length.
+    pub fn overhead(bytes: usize) -> usize {
+        1 + prost::length_delimiter_len(bytes)
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::control::{Answer, Clock, Command, answer, obey, runtime};
+use crate::clock::Clock;
+use crate::control::{Answer, Command, answer, obey, runtime};
 use crate::peers::{Hits, Peer};
 use crate::workload::Workload;
 

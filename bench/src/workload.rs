@@ -5,8 +5,10 @@
 pub enum Kind {
     /// Calls and waits for the echo of its payload before it calls again.
     Call,
-    /// Sends messages that are not answered, as fast as the peer's backpressure lets it.
-    OneWay,
+    /// Sends bytes that are not answered, as fast as the peer's backpressure lets it.
+    Raw,
+    /// The same with a protobuf message that has these bytes in it; the handler gets it decoded.
+    Typed,
     /// Has a stream of its own, writes its payload to it and waits for the echo.
     Stream,
     /// Writes to a stream of its own, as fast as the other end reads.
@@ -47,8 +49,10 @@ pub const ROWS: &[Workload] = &[
     Workload { name: "c256 64 B", tasks: 256, ..CALLS },
     Workload { name: "c64 1 KiB", payload_bytes: 1 << 10, ..CALLS },
     Workload { name: "c16 64 KiB", tasks: 16, payload_bytes: 64 << 10, ..CALLS },
-    Workload { name: "one-way 64 B", kind: Kind::OneWay, ..CALLS },
-    Workload { name: "one-way 1 KiB", kind: Kind::OneWay, payload_bytes: 1 << 10, ..CALLS },
+    Workload { name: "one-way raw 64 B", kind: Kind::Raw, ..CALLS },
+    Workload { name: "one-way raw 1 KiB", kind: Kind::Raw, payload_bytes: 1 << 10, ..CALLS },
+    Workload { name: "one-way typed 64 B", kind: Kind::Typed, ..CALLS },
+    Workload { name: "one-way typed 1 KiB", kind: Kind::Typed, payload_bytes: 1 << 10, ..CALLS },
     Workload { name: "one harbor 64 B", relays: 1, ..CALLS },
     Workload { name: "two harbors 64 B", relays: 2, ..CALLS },
     Workload { name: "bulk stream", kind: Kind::Bulk, tasks: 1, payload_bytes: 64 << 10, ..CALLS },
@@ -58,7 +62,12 @@ pub const ROWS: &[Workload] = &[
 impl Workload {
     /// Whether it is about calls or messages alone: then there is a floor for it.
     pub const fn is_framed(&self) -> bool {
-        matches!(self.kind, Kind::Call | Kind::OneWay) && !self.is_troubled
+        matches!(self.kind, Kind::Call | Kind::Raw | Kind::Typed) && !self.is_troubled
+    }
+
+    /// Whether all that goes comes back, so that it is counted where it has.
+    pub const fn is_answered(&self) -> bool {
+        matches!(self.kind, Kind::Call | Kind::Stream)
     }
 
     /// Finds a row by its full name.
@@ -78,7 +87,7 @@ impl Workload {
             Kind::Call => "calls/s",
             Kind::Stream => "round trips/s",
             Kind::Bulk => "64 KiB/s",
-            Kind::OneWay => "messages/s",
+            Kind::Raw | Kind::Typed => "messages/s",
         }
     }
 }

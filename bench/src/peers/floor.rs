@@ -28,11 +28,13 @@ use tokio::task::JoinHandle;
 use self::frame::{FrameReader, Kind};
 use self::outbox::{Outbox, Writes};
 use self::slots::Slots;
-use super::{Client, Hits, Peer};
+use super::{Client, Hits, Payload, Peer};
 use crate::workload::Workload;
 
 /// Stands for the hash of a method's name, which seaway sends with each request.
 const METHOD: [u8; 8] = *b"echoecho";
+/// The same, and what protobuf puts before a payload.
+const REQUEST: [u8; 16] = *b"echoecho\0\0\0\0\0\0\0\0";
 /// The status of a reply that carries a result.
 const STATUS_OK: u8 = 0;
 
@@ -61,8 +63,8 @@ impl Peer for Batched {
         relay::start(to).await
     }
 
-    async fn connect(addr: &str, _: Workload) -> Result<Self::Client> {
-        Connection::dial(addr, Writes::Batched).await
+    async fn connect(addr: &str, workload: Workload) -> Result<Self::Client> {
+        Connection::dial(addr, workload, Writes::Batched).await
     }
 }
 
@@ -75,8 +77,8 @@ impl Peer for Naive {
         serve(hits, Writes::PerFrame).await
     }
 
-    async fn connect(addr: &str, _: Workload) -> Result<Self::Client> {
-        Connection::dial(addr, Writes::PerFrame).await
+    async fn connect(addr: &str, workload: Workload) -> Result<Self::Client> {
+        Connection::dial(addr, workload, Writes::PerFrame).await
     }
 }
 
@@ -137,14 +139,21 @@ fn answer_all(reader: &mut FrameReader, out: &mut Vec<u8>, hits: &Hits) -> Resul
 pub struct Connection {
     outbox: Arc<Outbox>,
     slots: Arc<Slots>,
+    /// Bytes that stand for what protobuf puts before a payload.
+    overhead: usize,
 }
 
 impl Connection {
-    async fn dial(addr: &str, writes: Writes) -> Result<Self> {
+    async fn dial(addr: &str, workload: Workload, writes: Writes) -> Result<Self> {
         let (reader, outbox) = start(TcpStream::connect(addr).await?, writes)?;
         let slots = Arc::new(Slots::new());
-        tokio::spawn(complete_calls(reader, outbox.clone(), slots.clone()));
-        Ok(Self { outbox, slots })
+        let overhead = Payload::overhead(workload.payload_bytes);
+        tokio::spawn(complete_calls(reader, overhead, outbox.clone(), slots.clone()));
+        Ok(Self { outbox, slots, overhead })
+    }
+
+    async fn put(&self, kind: Kind, id: u64, prefix: &[u8], payload: &[u8]) -> Result<()> {
+        self.outbox.push(|out| frame::put(out, kind, id, prefix, payload)).await?
     }
 }
 
@@ -154,28 +163,40 @@ impl Client for Connection {
     async fn call(&self, payload: &Bytes, reply: &mut Vec<u8>) -> Result<()> {
         let ticket = self.slots.take()?;
         let id = ticket.id();
-        self.outbox.push(|out| frame::put(out, Kind::Request, id, &METHOD, payload)).await??;
+        let prefix = &REQUEST[..METHOD.len() + self.overhead];
+        self.put(Kind::Request, id, prefix, payload).await?;
         ticket.reply(reply).await
     }
 
     async fn send(&self, payload: &Bytes) -> Result<()> {
-        self.outbox.push(|out| frame::put(out, Kind::Message, 0, &[], payload)).await?
+        self.put(Kind::Message, 0, &[], payload).await
+    }
+
+    async fn send_typed(&self, payload: &Bytes) -> Result<()> {
+        let prefix = &REQUEST[METHOD.len()..][..self.overhead];
+        self.put(Kind::Message, 0, prefix, payload).await
     }
 }
 
 /// Completes the calls that wait, until the connection ends; then fails the rest.
-async fn complete_calls(reader: FrameReader, outbox: Arc<Outbox>, slots: Arc<Slots>) {
-    if let Err(error) = read_replies(reader, &slots).await {
+async fn complete_calls(
+    reader: FrameReader,
+    overhead: usize,
+    outbox: Arc<Outbox>,
+    slots: Arc<Slots>,
+) {
+    if let Err(error) = read_replies(reader, overhead, &slots).await {
         eprintln!("floor: the client's connection failed: {error:#}");
     }
     outbox.close();
     slots.close();
 }
 
-async fn read_replies(mut reader: FrameReader, slots: &Slots) -> Result<()> {
+async fn read_replies(mut reader: FrameReader, overhead: usize, slots: &Slots) -> Result<()> {
     while reader.fill().await? {
         while let Some(frame) = reader.next()? {
-            let (&status, payload) = frame.body.split_first().context("an empty reply")?;
+            let (&status, echo) = frame.body.split_first().context("an empty reply")?;
+            let payload = echo.get(overhead..).context("a reply without a payload")?;
             ensure!(frame.kind == Kind::Reply && status == STATUS_OK, "an unexpected frame");
             slots.complete(frame.id, payload);
         }

@@ -1,4 +1,4 @@
-//! seaway: a typed call, and a one-way message of bytes, over one link with its defaults.
+//! seaway: typed calls, one-way messages and streams, over one link with its defaults.
 //!
 //! Each process has a discovery of its own that knows both nodes.
 
@@ -8,22 +8,18 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use seaway::discovery::{InProcess, Member};
-use seaway::{Builder, LogicalAddr, MessageId, Method, Node};
+use seaway::{Builder, LogicalAddr, Message, MessageId, Method, Node};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
-use super::{Client, Duplex, Hits, Peer, serve_stream};
+use super::{Client, Duplex, Hits, Payload, Peer, serve_stream};
 use crate::workload::Workload;
 
 const ECHO: Method<Payload, Payload> = Method::new("bench.Echo/Echo");
 const DROP: MessageId = MessageId::of("bench.Drop");
 
-/// What is echoed.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Payload {
-    /// Any bytes.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub bytes: Bytes,
+impl Message for Payload {
+    const NAME: &'static str = "bench.Payload";
 }
 
 /// seaway.
@@ -42,7 +38,7 @@ impl Peer for Seaway {
     async fn serve(hits: Hits, workload: Workload) -> Result<(Self::Server, String)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let addr = listener.local_addr()?.to_string();
-        let (message_hits, stream_hits) = (hits.clone(), hits.clone());
+        let (raw_hits, typed_hits, stream_hits) = (hits.clone(), hits.clone(), hits.clone());
         let node = builder(server(workload), &addr, "")?
             .listener(listener)
             .on_call(ECHO, move |_, payload| {
@@ -53,7 +49,11 @@ impl Peer for Seaway {
                 }
             })
             .on_bytes(DROP, move |_, _| {
-                message_hits.hit();
+                raw_hits.hit();
+                std::future::ready(())
+            })
+            .on_message(move |_, _: Payload| {
+                typed_hits.hit();
                 std::future::ready(())
             })
             .on_stream("drop", |_, mut stream| async move {
@@ -180,6 +180,11 @@ impl Client for NodeClient {
 
     async fn send(&self, payload: &Bytes) -> Result<()> {
         Ok(self.node.send_bytes(self.server, DROP, payload).await?)
+    }
+
+    async fn send_typed(&self, payload: &Bytes) -> Result<()> {
+        let message = Payload { bytes: payload.clone() };
+        Ok(self.node.send(self.server, &message).await?)
     }
 
     async fn stream(&self) -> Result<Box<dyn Duplex>> {
