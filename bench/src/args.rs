@@ -34,6 +34,8 @@ pub struct Options {
     pub repeats: usize,
     /// The peers wanted, in the order of the report.
     pub peers: Vec<Entry>,
+    /// The peers that cannot run here, and why.
+    pub left_out: Vec<String>,
     /// The rows wanted, in the order of the report.
     pub rows: Vec<Workload>,
 }
@@ -45,6 +47,7 @@ impl Default for Options {
             warm_up: Duration::from_millis(500),
             repeats: 3,
             peers: ALL.to_vec(),
+            left_out: Vec::new(),
             rows: ROWS.to_vec(),
         }
     }

@@ -53,7 +53,7 @@ fn run(peer: &Entry, row: &Workload, repeat: usize, options: &Options) -> Result
     let mut server = Role::start("server", &["--server", peer.name, row.name])?;
     let mut addr = server.up()?;
     let mut relays = Vec::new();
-    for _ in 0..row.relays {
+    for _ in 0..(peer.relays)(row) {
         let mut relay = Role::start("relay", &["--relay", peer.name, row.name, &addr])?;
         addr = relay.up()?;
         relays.push(relay);

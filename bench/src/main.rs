@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Args::Server(peer, row) => control::child(|| (peer.server)(row)),
         Args::Relay(peer, row, to) => control::child(|| (peer.relay)(row, &to)),
         Args::Client(peer, row, addr) => control::child(|| (peer.client)(row, &addr)),
-        Args::Measure(options) => measure_all(&options),
+        Args::Measure(options) => measure_all(options),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,7 +40,12 @@ fn main() -> ExitCode {
 
 /// Measures every cell as often as wanted: repeats outermost, the peers of a row next to each
 /// other, in another order each time, so that a noisy moment does not fall on one peer alone.
-fn measure_all(options: &Options) -> Result<()> {
+fn measure_all(mut options: Options) -> Result<()> {
+    options.peers.retain(|peer| {
+        let missing = (peer.missing)();
+        options.left_out.extend(missing.map(|why| format!("{}: {why}", peer.name)));
+        missing.is_none()
+    });
     let mut cells: Vec<Cell> = Vec::new();
     for repeat in 0..options.repeats {
         for row in &options.rows {
@@ -48,12 +53,12 @@ fn measure_all(options: &Options) -> Result<()> {
             let shift = repeat % peers.len().max(1);
             peers.rotate_left(shift);
             for peer in peers {
-                let cell = measure(peer, row, repeat, options)?;
+                let cell = measure(peer, row, repeat, &options)?;
                 println!("{}", serde_json::to_string(&cell)?);
                 cells.push(cell);
             }
         }
     }
-    print!("{}", report::markdown(&cells, options));
+    print!("{}", report::markdown(&cells, &options));
     Ok(())
 }

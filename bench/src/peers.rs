@@ -3,6 +3,7 @@
 //! A peer is one file in `peers/` with a type that implements [`Peer`], and one line in [`ALL`].
 
 mod floor;
+mod nats;
 mod seaway;
 mod tarpc;
 mod tonic;
@@ -28,6 +29,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<seaway::Seaway>(),
     Entry::of::<tarpc::Tarpc>(),
     Entry::of::<tonic::Tonic>(),
+    Entry::of::<nats::Nats>(),
 ];
 
 /// One library, or one way to use it.
@@ -41,9 +43,19 @@ pub trait Peer: 'static {
     /// The calling side.
     type Client: Client;
 
+    /// Why it cannot run here, if so.
+    fn missing() -> Option<&'static str> {
+        None
+    }
+
     /// Tells whether the peer has what a row measures. The others are left out of that row.
     fn can(workload: &Workload) -> bool {
         workload.relays == 0 && workload.is_framed()
+    }
+
+    /// How many processes stand between client and server beside those that the server starts.
+    fn relays(workload: &Workload) -> usize {
+        workload.relays
     }
 
     /// Starts an echo server on a free loopback port, in the server's process.
@@ -161,6 +173,10 @@ impl Hits {
 pub struct Entry {
     /// See [`Peer::NAME`].
     pub name: &'static str,
+    /// See [`Peer::missing`].
+    pub missing: fn() -> Option<&'static str>,
+    /// See [`Peer::relays`].
+    pub relays: fn(&Workload) -> usize,
     /// See [`Peer::can`].
     pub can: fn(&Workload) -> bool,
     /// Runs the server's process.
@@ -175,6 +191,8 @@ impl Entry {
     const fn of<P: Peer>() -> Self {
         Self {
             name: P::NAME,
+            missing: P::missing,
+            relays: P::relays,
             can: P::can,
             server: server::run::<P>,
             relay: server::relay::<P>,

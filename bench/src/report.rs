@@ -12,7 +12,7 @@ const HEAD: [&str; 10] = [
     "p99 µs",
     "p999 µs",
     "CPU µs each",
-    "client + server",
+    "client + server + relays",
     "CPU × floor",
     "peak MiB",
 ];
@@ -39,6 +39,9 @@ pub fn markdown(cells: &[Cell], options: &Options) -> String {
         options.repeats,
         options.window.as_secs_f64(),
     );
+    for peer in &options.left_out {
+        out += &format!("Left out: {peer}.\n");
+    }
     out
 }
 
@@ -50,11 +53,12 @@ fn line(columns: &[String]) -> String {
 fn columns(name: &str, own: &[&Cell], floor: &[&Cell]) -> [String; 10] {
     let rate = |cell: &Cell| Some(cell.per_second);
     let cpu = |cell: &Cell| Some(cell.cpu_micros);
-    let [client, server] = [
+    let parts = [
         spread(own, |cell| Some(cell.cpu_client_micros)),
         spread(own, |cell| Some(cell.cpu_server_micros)),
-    ]
-    .map(|spread| spread.map_or_else(none, |spread| digits(spread.median)));
+        spread(own, |cell| Some(cell.cpu_relays_micros).filter(|&micros| micros > 0.0)),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().map(|part| digits(part.median)).collect();
     [
         name.to_string(),
         show(spread(own, rate)),
@@ -63,7 +67,7 @@ fn columns(name: &str, own: &[&Cell], floor: &[&Cell]) -> [String; 10] {
         show(spread(own, |cell| cell.p99_micros)),
         spread(own, |cell| cell.p999_micros).map_or_else(none, |spread| digits(spread.median)),
         show(spread(own, cpu)),
-        format!("{client} + {server}"),
+        parts.join(" + "),
         show(ratios(own, floor, cpu)),
         spread(own, |cell| Some(cell.peak_bytes as f64 / f64::from(1 << 20)))
             .map_or_else(none, |spread| digits(spread.median)),
