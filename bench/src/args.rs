@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::crowd::{self, Crowd};
 use crate::peers::{ALL, Entry};
 use crate::workload::{ROWS, Workload};
 
@@ -19,6 +20,10 @@ pub enum Args {
     Server(Entry, Workload),
     /// To be a relay; started by the measuring process.
     Relay(Entry, Workload, String),
+    /// To be so many spokes, from this one on; started by the measuring process.
+    Spokes(usize, usize),
+    /// To be the hub of the spokes at these ports, and call so many at once; started likewise.
+    Hub(usize, String),
     /// To be a client; started by the measuring process.
     Client(Entry, Workload, String),
 }
@@ -38,6 +43,10 @@ pub struct Options {
     pub left_out: Vec<String>,
     /// The rows wanted, in the order of the report.
     pub rows: Vec<Workload>,
+    /// The rows wanted with many peers, in the order of the report.
+    pub crowds: Vec<Crowd>,
+    /// How many peers each of these has at most.
+    pub crowd_max: usize,
 }
 
 impl Default for Options {
@@ -49,6 +58,8 @@ impl Default for Options {
             peers: ALL.to_vec(),
             left_out: Vec::new(),
             rows: ROWS.to_vec(),
+            crowds: crowd::ROWS.to_vec(),
+            crowd_max: usize::MAX,
         }
     }
 }
@@ -69,10 +80,13 @@ impl Args {
                 "--client" => {
                     return Ok(Self::Client(peer(&value()?)?, workload(&value()?)?, value()?));
                 }
+                "--spokes" => return Ok(Self::Spokes(number(&value()?)?, number(&value()?)?)),
+                "--hub" => return Ok(Self::Hub(number(&value()?)?, value()?)),
                 "--quick" => {
                     options.window = Duration::from_millis(500);
                     options.warm_up = Duration::from_millis(200);
                     options.repeats = 1;
+                    options.crowd_max = 1_000;
                 }
                 "--seconds" => options.window = Duration::try_from_secs_f64(number(&value()?)?)?,
                 "--repeats" => options.repeats = number(&value()?)?,
@@ -83,9 +97,11 @@ impl Args {
         }
         ensure!(options.repeats > 0 && !options.window.is_zero(), "nothing would be measured");
         options.peers.retain(|peer| peers.is_empty() || peers.contains(&peer.name));
-        options
-            .rows
-            .retain(|row| rows.is_empty() || rows.iter().any(|part| row.name.contains(part)));
+        let is_wanted = |name: &str| rows.is_empty() || rows.iter().any(|part| name.contains(part));
+        options.rows.retain(|row| is_wanted(row.name));
+        // They are about seaway alone.
+        let with_seaway = options.peers.iter().any(|peer| peer.name == "seaway");
+        options.crowds.retain(|row| is_wanted(row.name) && with_seaway);
         Ok(Self::Measure(options))
     }
 }
@@ -98,9 +114,13 @@ fn workload(name: &str) -> Result<Workload> {
     Workload::named(name).with_context(|| format!("no row {name:?}"))
 }
 
+fn row_names() -> Vec<&'static str> {
+    ROWS.iter().map(|row| row.name).chain(crowd::ROWS.iter().map(|row| row.name)).collect()
+}
+
 /// Checks that some row's name contains `part`.
 fn row_part(part: String) -> Result<String> {
-    let found = ROWS.iter().any(|row| row.name.contains(&part));
+    let found = row_names().iter().any(|name| name.contains(&part));
     ensure!(found, "no row contains {part:?}; try --help");
     Ok(part)
 }
@@ -115,7 +135,6 @@ where
 /// What `--help` prints.
 pub fn help() -> String {
     let peers: Vec<_> = ALL.iter().map(|peer| peer.name).collect();
-    let rows: Vec<_> = ROWS.iter().map(|row| row.name).collect();
     format!(
         "seaway-bench [--quick] [--seconds N] [--repeats N] [--only PEER]... [--row ROW]...
 
@@ -126,6 +145,6 @@ pub fn help() -> String {
   --row ROW    rows whose name contains this; can be repeated: {}
 ",
         peers.join(", "),
-        rows.join(", "),
+        row_names().join(", "),
     )
 }

@@ -78,7 +78,7 @@ pub fn run<P: Peer>(workload: Workload, addr: &str) -> Result<()> {
         let mut samples = Samples::new();
         match command {
             Command::Begin => shared.phase.store(MEASURING, Ordering::Relaxed),
-            Command::End { .. } => {
+            _ => {
                 shared.phase.store(ENDING, Ordering::Relaxed);
                 samples = runtime.block_on(join(std::mem::take(&mut tasks)))?;
             }
@@ -232,7 +232,7 @@ async fn join(tasks: Vec<JoinHandle<Result<Samples>>>) -> Result<Samples> {
 }
 
 /// Sorts the samples and picks the percentiles; none if there are no samples.
-fn percentiles(mut samples: Samples) -> Option<Latency> {
+pub fn percentiles(mut samples: Samples) -> Option<Latency> {
     samples.sort_unstable();
     let last = samples.len().checked_sub(1)?;
     let at = |thousandths: usize| samples[last * thousandths / 1000];

@@ -17,6 +17,10 @@ pub enum Command {
         /// that many have arrived. Unused in the client.
         made: u64,
     },
+    /// Call every peer once, and take a snapshot when all have answered; for a hub.
+    Call,
+    /// Send a message to every peer; for a hub.
+    Send,
 }
 
 /// From a child.
@@ -31,7 +35,7 @@ pub enum Answer {
 }
 
 /// A process at one moment.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Time since the process was up.
     pub elapsed_nanos: u64,

@@ -5,6 +5,7 @@ mod cell;
 mod client;
 mod clock;
 mod control;
+mod crowd;
 mod peers;
 mod report;
 mod role;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::args::{Args, Options};
-use crate::cell::{Cell, measure};
+use crate::cell::measure;
 
 fn main() -> ExitCode {
     let outcome = Args::parse(std::env::args().skip(1)).and_then(|args| match args {
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         Args::Server(peer, row) => control::child(|| (peer.server)(row)),
         Args::Relay(peer, row, to) => control::child(|| (peer.relay)(row, &to)),
         Args::Client(peer, row, addr) => control::child(|| (peer.client)(row, &addr)),
+        Args::Spokes(first, nodes) => control::child(|| crowd::nodes::spokes(first, nodes)),
+        Args::Hub(at_once, ports) => control::child(|| crowd::nodes::hub(at_once, &ports)),
         Args::Measure(options) => measure_all(options),
     });
     match outcome {
@@ -46,7 +49,7 @@ fn measure_all(mut options: Options) -> Result<()> {
         options.left_out.extend(missing.map(|why| format!("{}: {why}", peer.name)));
         missing.is_none()
     });
-    let mut cells: Vec<Cell> = Vec::new();
+    let (mut cells, mut crowds) = (Vec::new(), Vec::new());
     for repeat in 0..options.repeats {
         for row in &options.rows {
             let mut peers: Vec<_> = options.peers.iter().filter(|peer| (peer.can)(row)).collect();
@@ -58,7 +61,12 @@ fn measure_all(mut options: Options) -> Result<()> {
                 cells.push(cell);
             }
         }
+        for crowd in &options.crowds {
+            let cell = crowd::measure(crowd, repeat, &options)?;
+            println!("{}", serde_json::to_string(&cell)?);
+            crowds.push(cell);
+        }
     }
-    print!("{}", report::markdown(&cells, &options));
+    print!("{}", report::markdown(&cells, &crowds, &options));
     Ok(())
 }

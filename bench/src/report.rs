@@ -2,6 +2,7 @@
 
 use crate::args::Options;
 use crate::cell::Cell;
+use crate::crowd::CrowdCell;
 use crate::peers::ALL;
 
 const HEAD: [&str; 10] = [
@@ -18,7 +19,7 @@ const HEAD: [&str; 10] = [
 ];
 
 /// Writes one Markdown table per row: medians, and the range in brackets.
-pub fn markdown(cells: &[Cell], options: &Options) -> String {
+pub fn markdown(cells: &[Cell], crowds: &[CrowdCell], options: &Options) -> String {
     let mut out = String::new();
     for row in &options.rows {
         out += &format!("\n### {}, {}\n\n", row.name, row.unit());
@@ -32,6 +33,16 @@ pub fn markdown(cells: &[Cell], options: &Options) -> String {
             if !own.is_empty() {
                 out += &line(&columns(peer.name, &own, &floor));
             }
+        }
+    }
+    for row in &options.crowds {
+        let of: Vec<_> = crowds.iter().filter(|cell| cell.row == row.name).collect();
+        let Some(first) = of.first() else { continue };
+        out += &format!("\n### {}, {} of {}\n\n", row.name, first.peers, row.peers);
+        out += "| figure | seaway |\n| --- | --- |\n";
+        for name in first.figures.keys() {
+            let values = of.iter().filter_map(|cell| cell.figures.get(name).copied()).collect();
+            out += &line(&[(*name).to_string(), show(Spread::of(values))]);
         }
     }
     out += &format!(

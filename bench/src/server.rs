@@ -46,7 +46,7 @@ pub fn relay<P: Peer>(workload: Workload, to: &str) -> Result<()> {
 }
 
 /// Waits until all that the client made has been handled.
-fn wait_for_all(made: u64, hits: &Hits) -> Result<()> {
+pub fn wait_for_all(made: u64, hits: &Hits) -> Result<()> {
     let mut handled = hits.count();
     let mut since = Instant::now();
     while handled < made {
