@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Options {
     pub rows: Vec<Workload>,
     /// The rows wanted with many peers, in the order of the report.
     pub crowds: Vec<Crowd>,
+    /// Where to draw the result.
+    pub svg: Option<PathBuf>,
     /// How many peers each of these has at most.
     pub crowd_max: usize,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             left_out: Vec::new(),
             rows: ROWS.to_vec(),
             crowds: crowd::ROWS.to_vec(),
+            svg: None,
             crowd_max: usize::MAX,
         }
     }
@@ -90,6 +94,7 @@ impl Args {
                 }
                 "--seconds" => options.window = Duration::try_from_secs_f64(number(&value()?)?)?,
                 "--repeats" => options.repeats = number(&value()?)?,
+                "--svg" => options.svg = Some(value()?.into()),
                 "--only" => peers.push(peer(&value()?)?.name),
                 "--row" => rows.push(row_part(value()?)?),
                 _ => bail!("unknown argument {arg:?}; try --help"),
@@ -137,10 +142,12 @@ pub fn help() -> String {
     let peers: Vec<_> = ALL.iter().map(|peer| peer.name).collect();
     format!(
         "seaway-bench [--quick] [--seconds N] [--repeats N] [--only PEER]... [--row ROW]...
+             [--svg FILE]
 
   --quick      one repeat of half a second: to see that it runs, not to compare
   --seconds N  the measured window of each run (3)
   --repeats N  runs of each peer and row (3)
+  --svg FILE   draws the result there
   --only PEER  this peer; can be repeated: {}
   --row ROW    rows whose name contains this; can be repeated: {}
 ",

@@ -14,7 +14,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::args::{Args, Options};
 use crate::cell::measure;
@@ -68,5 +68,9 @@ fn measure_all(mut options: Options) -> Result<()> {
         }
     }
     print!("{}", report::markdown(&cells, &crowds, &options));
+    if let Some(file) = &options.svg {
+        std::fs::write(file, report::svg::draw(&cells, &options))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(())
 }
