@@ -238,16 +238,24 @@ impl Outbox {
         } else {
             self.earliest = Millis::NEVER;
         }
-        while let Some(len) = queued::len(&batch.buffer, at) {
-            if let Some(header) = queued::header(&batch.buffer, at) {
-                self.passing.leave(&header, len);
-                if queued::leave(&mut batch.buffer, at, now) {
-                    batch.include(at..at + len, header.is_counted());
-                } else {
-                    expired.push(unsent(&batch.buffer, at, header));
+        while let Some(leaving) = queued::leave(&mut batch.buffer, at, now) {
+            let frame = at..at + leaving.len;
+            at = frame.end;
+            if leaving.is_void {
+                continue;
+            }
+            if leaving.is_in_time {
+                batch.include(frame.clone(), leaving.is_counted);
+            }
+            // The whole header is read only of those that are not just written.
+            if (leaving.is_passing || !leaving.is_in_time)
+                && let Some(header) = queued::header(&batch.buffer, frame.start)
+            {
+                self.passing.leave(&header, leaving.len);
+                if !leaving.is_in_time {
+                    expired.push(unsent(&batch.buffer, frame.start, header));
                 }
             }
-            at += len;
         }
         self.one_way_taken += batch.one_way;
         self.writing = batch.left();

@@ -226,7 +226,7 @@ const fn halves(first: u32, second: u32) -> u64 {
 pub(crate) mod queued {
     use bytes::Bytes;
 
-    use super::{HEADER_LEN, Header, NO_DEADLINE};
+    use super::{FLAG_NO_REPLY, HEADER_LEN, Header, Kind, NO_DEADLINE};
     use crate::clock::Millis;
     use crate::incarnation::Incarnation;
     use crate::wire::frame::Frame;
@@ -295,20 +295,42 @@ pub(crate) mod queued {
         }
     }
 
+    /// A frame that leaves the outbox.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Leaving {
+        /// In bytes.
+        pub(crate) len: usize,
+        /// It was taken back.
+        pub(crate) is_void: bool,
+        /// Its deadline has not passed.
+        pub(crate) is_in_time: bool,
+        /// It is somebody else's.
+        pub(crate) is_passing: bool,
+        /// See [`Header::is_counted`].
+        pub(crate) is_counted: bool,
+    }
+
     /// Replaces the deadline of the frame that begins at `at` by the time left at `now`, as the
-    /// wire has it; `false` if that is none.
+    /// wire has it; `None` at the end of the buffer.
     ///
     /// While a frame lies in an outbox, its field has the low bits of the deadline, in
     /// milliseconds of the node's clock.
-    pub(crate) fn leave(buffer: &mut [u8], at: usize, now: Millis) -> bool {
-        let Some(field) = time_field(buffer, at) else { return true };
-        let deadline = u32::from_be_bytes(*field);
-        if deadline == NO_DEADLINE {
-            return true;
-        }
-        let left = left(deadline, now);
-        *field = left.to_be_bytes();
-        left > 0
+    pub(crate) fn leave(buffer: &mut [u8], at: usize, now: Millis) -> Option<Leaving> {
+        let head = buffer.get_mut(at..)?.first_chunk_mut::<HEADER_LEN>()?;
+        let &mut [l0, l1, l2, l3, kind, flags, hops, ..] = head;
+        let [.., s0, s1, s2, s3, t0, t1, t2, t3, _, _, _, _] = head;
+        let deadline = u32::from_be_bytes([*t0, *t1, *t2, *t3]);
+        let left = if deadline == NO_DEADLINE { NO_DEADLINE } else { left(deadline, now) };
+        [*t0, *t1, *t2, *t3] = left.to_be_bytes();
+        let is_one_way = kind == Kind::Message.byte()
+            || kind == Kind::Request.byte() && flags & FLAG_NO_REPLY != 0;
+        Some(Leaving {
+            len: super::LENGTH_LEN + u32::from_be_bytes([l0, l1, l2, l3]) as usize,
+            is_void: kind == VOID,
+            is_in_time: left > 0,
+            is_passing: hops > 0,
+            is_counted: is_one_way && [*s0, *s1, *s2, *s3] == [0; 4],
+        })
     }
 
     /// Takes [`leave`] back for a frame that was to leave at `then` and did not.

@@ -129,7 +129,8 @@ fn p05_a_queued_deadline_is_the_time_left_when_it_leaves() {
             ..frame(Kind::Request, 0, 0)
         });
         assert_eq!(queued::is_expired(&buffer, 0, Millis(now)), left == 0);
-        assert_eq!(queued::leave(&mut buffer, 0, Millis(now)), left > 0);
+        let leaving = queued::leave(&mut buffer, 0, Millis(now)).unwrap();
+        assert_eq!(leaving.is_in_time, left > 0);
         assert_eq!(queued::header(&buffer, 0).unwrap().time_left, left);
         if left > 0 {
             queued::stay(&mut buffer, 0, Millis(now));
@@ -144,7 +145,7 @@ fn a_frame_without_deadline_never_expires() {
     let mut buffer = encode(&frame(Kind::Message, 0, 0));
     assert_eq!(queued::deadline(Millis::NEVER), NO_DEADLINE);
     assert!(!queued::is_expired(&buffer, 0, Millis(u64::MAX)));
-    assert!(queued::leave(&mut buffer, 0, Millis(u64::MAX)));
+    assert!(queued::leave(&mut buffer, 0, Millis(u64::MAX)).unwrap().is_in_time);
     queued::stay(&mut buffer, 0, Millis(77));
     assert_eq!(queued::header(&buffer, 0).unwrap().time_left, NO_DEADLINE);
 }
@@ -168,6 +169,19 @@ proptest! {
         let mut buffer = encode(&frame);
         prop_assert_eq!(decode(&mut buffer, FrameLimits { body_bytes_max: 200 }), Ok(Ok(frame)));
         prop_assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_leaves_is_told_of_as_its_header_says(header in headers(), body in bytes(0..50)) {
+        let frame = Frame { header, extension: Bytes::new(), body };
+        let mut buffer = encode(&frame);
+        let leaving = queued::leave(&mut buffer, 0, Millis(0)).unwrap();
+        prop_assert_eq!(leaving.len, frame.len());
+        prop_assert!(!leaving.is_void);
+        prop_assert_eq!(leaving.is_passing, header.hops > 0);
+        prop_assert_eq!(leaving.is_counted, header.is_counted());
+        prop_assert!(queued::void(&mut buffer, 0));
+        prop_assert!(queued::leave(&mut buffer, 0, Millis(0)).unwrap().is_void);
     }
 
     #[test]
