@@ -232,7 +232,7 @@ impl Link {
             self.lane(lane).is_settled()
         })
         .await;
-        session.finishing.cancel();
+        session.finish();
         session.ended.cancelled().await;
     }
 

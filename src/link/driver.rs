@@ -55,11 +55,19 @@ pub(crate) enum Event {
 #[derive(Debug, Default)]
 struct Work {
     /// The attempt to connect that is under way.
-    dial: Option<(Arc<Stage>, JoinHandle<()>)>,
+    dial: Option<Dial>,
     /// The session's writer.
     writer: Option<JoinHandle<Batch>>,
     /// A newcomer that waits for a decision.
     newcomer: Option<(u64, Box<Newcomer>)>,
+}
+
+/// An attempt to connect.
+#[derive(Debug)]
+struct Dial {
+    attempt: u64,
+    stage: Arc<Stage>,
+    task: JoinHandle<()>,
 }
 
 struct Driver {
@@ -174,7 +182,7 @@ impl Driver {
         let is_dial_yielding = self.link.home.me > self.link.peer;
         let work = &mut self.work[lane.index()];
         let is_said = !is_dial_yielding
-            && work.dial.as_ref().is_some_and(|(stage, _)| stage.abandon_unless_said());
+            && work.dial.as_ref().is_some_and(|dial| dial.stage.abandon_unless_said());
         let replaced = work.newcomer.replace((number, newcomer));
         let claim = Claimed { incarnation, last_session, is_said };
         let now = self.now();
@@ -193,6 +201,8 @@ impl Driver {
         tried: Millis,
         outcome: Result<Box<Connected>, DialError>,
     ) -> Option<Cause> {
+        // Its task is over; the next attempt has not begun. Kept, it would hold on to its memory.
+        self.work[lane.index()].dial.take_if(|dial| dial.attempt == attempt);
         let jitter = self.link.home.jitter();
         let error = match outcome {
             Ok(connected) => {
@@ -373,8 +383,8 @@ impl Driver {
             match action {
                 Action::Dial { lane, attempt } => self.dial(lane, attempt),
                 Action::Abandon { lane } => {
-                    if let Some((_, task)) = self.work[lane.index()].dial.take() {
-                        task.abort();
+                    if let Some(dial) = self.work[lane.index()].dial.take() {
+                        dial.task.abort();
                     }
                 }
                 Action::End { lane, cause, .. } => self.end(lane, cause).await,
@@ -418,7 +428,7 @@ impl Driver {
             let outcome = dial::dial(&link, lane, dial_stage).await.map(Box::new);
             link.tell(Event::Dialed { lane, attempt, tried, outcome }).await;
         });
-        self.work[lane.index()].dial = Some((stage, task));
+        self.work[lane.index()].dial = Some(Dial { attempt, stage, task });
     }
 
     async fn accept(&mut self, lane: LaneId, number: u64) {

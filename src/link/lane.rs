@@ -4,6 +4,7 @@ mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,8 +29,6 @@ const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
-    /// Wakes the writer.
-    work: Notify,
     /// Wakes the driver: frames wait and the lane is not up.
     demand: Arc<Notify>,
     /// The peer drains and takes nothing new.
@@ -52,6 +51,15 @@ impl Drop for Wanted<'_> {
     }
 }
 
+/// What a writer has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// To write frames.
+    Frames,
+    /// To end.
+    Last,
+}
+
 #[derive(Debug)]
 struct Queue {
     outbox: Outbox,
@@ -59,7 +67,8 @@ struct Queue {
     session: Option<Arc<Session>>,
     /// Final counts of the last session that the peer knows of, for the next handshake.
     last: Counts,
-    is_writer_idle: bool,
+    /// The writer, while it waits for frames.
+    writer: Option<Waker>,
     /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
     /// frame by frame.
     is_congested: bool,
@@ -131,12 +140,11 @@ impl Lane {
                 account: Account::default(),
                 session: None,
                 last: Counts::default(),
-                is_writer_idle: false,
+                writer: None,
                 is_congested: false,
                 closed: None,
                 share: Share::new(passing, config.relay_bytes_max),
             }),
-            work: Notify::new(),
             demand,
             is_draining,
             line: Line::default(),
@@ -186,13 +194,21 @@ impl Lane {
 
     fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
         queue.count_passing();
-        let is_writer_idle = std::mem::take(&mut queue.is_writer_idle);
+        let writer = queue.writer.take();
         let is_down = queue.session.is_none();
         drop(queue);
-        if is_writer_idle {
-            self.work.notify_one();
-        } else if is_down {
-            self.demand.notify_one();
+        match writer {
+            Some(writer) => writer.wake(),
+            None if is_down => self.demand.notify_one(),
+            None => {}
+        }
+    }
+
+    /// Lets a writer that waits for frames look whether it is to finish.
+    pub(super) fn wake_writer(&self) {
+        let writer = self.queue.lock().writer.take();
+        if let Some(writer) = writer {
+            writer.wake();
         }
     }
 
@@ -346,7 +362,7 @@ impl Lane {
         let mut too_large = Vec::new();
         queue.outbox.begin_session(incarnation, session.frame_bytes_max, &mut too_large);
         queue.session = Some(Arc::clone(session));
-        queue.is_writer_idle = false;
+        queue.writer = None;
         self.moved.store(now.0, Ordering::Relaxed);
         (loss, too_large)
     }
@@ -358,7 +374,7 @@ impl Lane {
             queue.last = last;
         }
         // Its writer is gone: who puts a frame now has to wake the driver.
-        queue.is_writer_idle = false;
+        queue.writer = None;
         let handed = queue.outbox.end_session(batch);
         let loss = queue.account.end(handed.one_way);
         self.relieve(queue);
@@ -384,19 +400,23 @@ impl Lane {
         self.queue.lock().session.clone()
     }
 
-    /// Waits until frames wait.
-    pub(super) async fn ready(&self, batch: &mut Batch) {
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                if queue.outbox.waiting() > 0 {
-                    return;
-                }
-                batch.shrink(IDLE_BATCH_BYTES_MAX);
-                queue.is_writer_idle = true;
-            }
-            self.work.notified().await;
+    /// Waits until frames wait, or `is_last`: then there are none, and there will be none.
+    pub(super) fn poll_ready(
+        &self,
+        batch: &mut Batch,
+        is_last: impl FnOnce() -> bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ready> {
+        let mut queue = self.queue.lock();
+        if queue.outbox.waiting() > 0 {
+            return Poll::Ready(Ready::Frames);
         }
+        if is_last() {
+            return Poll::Ready(Ready::Last);
+        }
+        batch.shrink(IDLE_BATCH_BYTES_MAX);
+        queue.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Takes all that waits; what has expired meanwhile goes to `expired`.
@@ -441,7 +461,7 @@ impl Queue {
         {
             return Err(PutError::Closed(reason));
         }
-        let is_over = |session: &Arc<Session>| session.finishing.is_cancelled();
+        let is_over = |session: &Arc<Session>| session.is_finishing();
         if put.header.kind == Kind::Down && self.session.as_ref().is_none_or(is_over) {
             // Who has no connection to hear it over knows by that.
             return Err(PutError::Over);

@@ -1,17 +1,20 @@
 //! Moves bytes between a connection and a lane. Needs only `AsyncRead` and `AsyncWrite`.
 
-use std::future::poll_fn;
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::select;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::home::{Flow, Inbound, Violation};
+use super::lane::Ready;
 use super::outbox::{Batch, Unsent};
 use super::session::Session;
 use crate::net;
@@ -55,7 +58,8 @@ pub(super) async fn read(
     session: Arc<Session>,
     mut inbound: Box<dyn Inbound>,
 ) -> PumpError {
-    let Err(error) = read_on(&mut io, &session, inbound.as_mut()).await;
+    let reading = read_on(&mut io, &session, inbound.as_mut());
+    let Err(error) = until_over(&session, reading).await;
     inbound.on_end();
     if matches!(error, PumpError::Ended) {
         net::read_out(&mut io).await;
@@ -67,20 +71,16 @@ async fn read_on(
     io: &mut (impl AsyncRead + Unpin),
     session: &Session,
     inbound: &mut dyn Inbound,
-) -> Result<std::convert::Infallible, PumpError> {
+) -> Result<Infallible, PumpError> {
     let limits = FrameLimits { body_bytes_max: session.frame_bytes_max };
     let mut buffer = ReadBuffer::default();
     loop {
-        let read = select! {
-            biased;
-            read = buffer.fill(io) => read?,
-            () = session.ended.cancelled() => return Err(PumpError::Ended),
-        };
+        let read = buffer.fill(io).await?;
         if read == 0 {
             return Err(PumpError::Closed);
         }
         // A peer that sends and sends must not hide the end.
-        if session.ended.is_cancelled() {
+        if session.is_over() {
             return Err(PumpError::Ended);
         }
         let link = &session.link;
@@ -91,7 +91,7 @@ async fn read_on(
         let mut turn = 0;
         while let Ok(frame) = decode(&mut buffer.bytes, limits)? {
             if inbound.on_frame(frame, now)? == Flow::Wait {
-                wait_ready(session, inbound).await?;
+                poll_fn(|cx| inbound.poll_ready(cx)).await?;
             }
             turn += 1;
             if turn == FRAMES_PER_TURN {
@@ -145,12 +145,27 @@ impl ReadBuffer {
     }
 }
 
-async fn wait_ready(session: &Session, inbound: &mut dyn Inbound) -> Result<(), PumpError> {
-    select! {
-        biased;
-        () = session.ended.cancelled() => Err(PumpError::Ended),
-        ready = poll_fn(|cx| inbound.poll_ready(cx)) => Ok(ready?),
-    }
+/// Works until the session is over.
+async fn until_over<T>(
+    session: &Session,
+    work: impl Future<Output = Result<T, PumpError>>,
+) -> Result<T, PumpError> {
+    let (mut work, mut ended) = (pin!(work), pin!(session.ended.cancelled()));
+    let mut known: Option<Waker> = None;
+    poll_fn(|cx| {
+        if session.is_over() {
+            return Poll::Ready(Err(PumpError::Ended));
+        }
+        // A task is woken by the same waker all its life: it registers once, and not at each poll.
+        if !known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            if ended.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(PumpError::Ended));
+            }
+            known = Some(cx.waker().clone());
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Writes what waits, until the session ends; gives back what it had taken and not written.
@@ -160,11 +175,8 @@ pub(super) async fn write(
     expired: impl Fn(Unsent, Reason),
 ) -> (Batch, PumpError) {
     let mut batch = Batch::default();
-    let error = loop {
-        if let Err(error) = write_batch(&mut io, &session, &mut batch, &expired).await {
-            break error;
-        }
-    };
+    let writing = write_on(&mut io, &session, &mut batch, expired);
+    let Err(error) = until_over(&session, writing).await;
     if matches!(error, PumpError::Ended) {
         // So that the peer sees an end and not a reset, which would destroy what it has not read.
         drop(io.shutdown().await);
@@ -172,46 +184,38 @@ pub(super) async fn write(
     (batch, error)
 }
 
-async fn write_batch(
+async fn write_on(
     io: &mut (impl AsyncWrite + Unpin),
     session: &Session,
     batch: &mut Batch,
     report: impl Fn(Unsent, Reason),
-) -> Result<(), PumpError> {
+) -> Result<Infallible, PumpError> {
     let link = &session.link;
     let lane = link.lane(session.lane);
     let clock = link.home.clock;
-    select! {
-        biased;
-        () = session.ended.cancelled() => return Err(PumpError::Ended),
-        () = lane.ready(batch) => {}
-        () = session.finishing.cancelled() => {
+    loop {
+        let ready = poll_fn(|cx| lane.poll_ready(batch, || session.is_finishing(), cx));
+        if ready.await == Ready::Last {
             io.shutdown().await?;
-            session.ended.cancelled().await;
-            return Err(PumpError::Ended);
+            return pending().await;
+        }
+        if batch.frames > 1 || link.is_crowded(session.lane) {
+            // Let the tasks that are ready add their frames to the same write.
+            yield_now().await;
+            yield_now().await;
+        }
+        let mut expired = Vec::new();
+        lane.take(clock.now(), batch, &mut expired);
+        for unsent in expired {
+            report(unsent, Reason::Expired);
+        }
+        while !batch.chunk().is_empty() {
+            let written = io.write(batch.chunk()).await?;
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
+            batch.advance(written);
+            lane.on_written(batch.left(), clock.lately());
         }
     }
-    if batch.frames > 1 || link.is_crowded(session.lane) {
-        // Let the tasks that are ready add their frames to the same write.
-        yield_now().await;
-        yield_now().await;
-    }
-    let mut expired = Vec::new();
-    lane.take(clock.now(), batch, &mut expired);
-    for unsent in expired {
-        report(unsent, Reason::Expired);
-    }
-    while !batch.chunk().is_empty() {
-        let written = select! {
-            biased;
-            () = session.ended.cancelled() => return Err(PumpError::Ended),
-            written = io.write(batch.chunk()) => written?,
-        };
-        if written == 0 {
-            return Err(io::Error::from(io::ErrorKind::WriteZero).into());
-        }
-        batch.advance(written);
-        lane.on_written(batch.left(), clock.now());
-    }
-    Ok(())
 }

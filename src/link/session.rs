@@ -32,8 +32,8 @@ pub(crate) struct Session {
     pub(crate) frame_bytes_max: usize,
     /// Cancelled when the session is over.
     pub(crate) ended: CancellationToken,
-    /// Cancelled when nothing more is to be written than what waits; then the peer has the word.
-    pub(super) finishing: CancellationToken,
+    /// Nothing more is to be written than what waits; then the peer has the word.
+    is_finishing: AtomicBool,
     handled: AtomicU64,
     bounced: AtomicU64,
     /// Pings put on this session, and pongs that came: each ping has its pong, in order.
@@ -57,7 +57,7 @@ impl Session {
             incarnation: established.peer.incarnation,
             frame_bytes_max: established.frame_bytes_max as usize,
             ended: CancellationToken::new(),
-            finishing: CancellationToken::new(),
+            is_finishing: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
             pings: AtomicU64::new(0),
@@ -77,7 +77,7 @@ impl Session {
             incarnation: far.incarnation,
             frame_bytes_max: carrier.frame_bytes_max,
             ended: CancellationToken::new(),
-            finishing: CancellationToken::new(),
+            is_finishing: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             bounced: AtomicU64::new(0),
             is_known: AtomicBool::new(true),
@@ -197,6 +197,21 @@ impl Session {
         self.ended.run_until_cancelled(tell).await;
     }
 
+    /// Lets the writer half-close the connection behind what waits.
+    pub(super) fn finish(&self) {
+        self.is_finishing.store(true, Ordering::Release);
+        self.link.lane(self.lane).wake_writer();
+    }
+
+    pub(super) fn is_finishing(&self) -> bool {
+        self.is_finishing.load(Ordering::Acquire)
+    }
+
+    /// Whether the counts are final.
+    pub(super) fn is_over(&self) -> bool {
+        self.handled.load(Ordering::Acquire) & FINAL != 0
+    }
+
     /// What was received so far.
     pub(super) fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed) & !FINAL;
@@ -205,7 +220,7 @@ impl Session {
 
     /// Makes the counts final, tells all who work on the session to stop, and returns the counts.
     pub(super) fn close(&self) -> Counts {
-        let end = |count: &AtomicU64| count.fetch_or(FINAL, Ordering::Relaxed) & !FINAL;
+        let end = |count: &AtomicU64| count.fetch_or(FINAL, Ordering::AcqRel) & !FINAL;
         let (handled, bounced) = (end(&self.handled), end(&self.bounced));
         self.ended.cancel();
         Counts { session: self.id, handled, bounced }

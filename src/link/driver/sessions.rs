@@ -140,7 +140,7 @@ impl Driver {
         let is_bad = matches!(cause, Cause::Closed | Cause::Silent | Cause::Stalled);
         self.has_failed |= lane == LaneId::Rpc && is_bad;
         // What this node has finished itself was read to its end: nothing is lost.
-        let is_lost = cause != Cause::Closed || !session.finishing.is_cancelled();
+        let is_lost = cause != Cause::Closed || !session.is_finishing();
         if is_lost && lane != LaneId::Stream {
             upper.on_lane_lost(&self.link, lane);
         }
