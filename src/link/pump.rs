@@ -121,9 +121,11 @@ impl Default for ReadBuffer {
 impl ReadBuffer {
     /// Reads what there is. When there is nothing for a while, a large buffer is given back.
     async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        // The same memory again, unless frames still hold slices of it.
-        self.bytes.reserve(self.room);
-        self.is_large |= self.room > READ_BYTES_MIN;
+        if self.bytes.capacity() - self.bytes.len() < self.room / 2 {
+            // The same memory again, unless frames still hold slices of it.
+            self.bytes.reserve(self.room);
+            self.is_large |= self.room > READ_BYTES_MIN;
+        }
         let in_time = if self.is_large {
             timeout(IDLE, io.read_buf(&mut self.bytes)).await.ok()
         } else {
