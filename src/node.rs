@@ -244,7 +244,7 @@ impl Node {
     /// ```
     pub fn members(&self, node_type: NodeType) -> impl Iterator<Item = Arc<Member>> + use<> {
         let candidates = self.inner.router.candidates(node_type);
-        (0..).map_while(move |at| candidates.all().get(at).cloned())
+        (0..).map_while(move |at| candidates.get(at).cloned())
     }
 
     /// All members that discovery knows and this node may see, available or not, by type and then

@@ -26,8 +26,6 @@ pub(crate) struct Router {
     links: ArcSwap<Links>,
     /// Held by who changes the links.
     changing: Mutex<()>,
-    /// The zone that this node says it is in.
-    zone: Option<String>,
     /// Of picks one after another, by type.
     turns: Vec<AtomicUsize>,
     /// Held while frames are moved from one harbor to another; who sends shares it.
@@ -62,7 +60,7 @@ impl Denied {
 }
 
 impl Router {
-    pub(crate) fn new(home: Arc<Home>, zone: Option<String>) -> Self {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
         let table = ArcSwap::from_pointee(Table::new(home.me));
         let mut turns = Vec::new();
         turns.resize_with(1 + usize::from(u8::MAX), AtomicUsize::default);
@@ -72,7 +70,6 @@ impl Router {
             changed: Notify::new(),
             links: ArcSwap::default(),
             changing: Mutex::default(),
-            zone,
             turns,
             moving: RwLock::default(),
         }
@@ -107,7 +104,7 @@ impl Router {
 
     /// Those of a type that may be picked.
     pub(crate) fn candidates(&self, node_type: NodeType) -> Arc<Candidates> {
-        self.table.load().candidates(node_type, self.zone.as_deref())
+        self.table.load().candidates(node_type)
     }
 
     /// Whether frames to this address go over harbors.

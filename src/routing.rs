@@ -6,7 +6,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod candidates;
+mod list;
 mod next_hop;
+mod paged;
 mod pick;
 mod rendezvous;
 mod table;

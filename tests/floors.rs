@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
 /// Where code is that people write.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
     "src",
     "tests",
     "examples",
     "bench/src",
     "bench/instructions/src",
+    "bench/routing/src",
     "docs/guide",
     "codegen/src",
     "codegen/tests",

@@ -30,7 +30,7 @@ impl Builder {
         table: crate::routing::Table,
         local_addr: SocketAddr,
     ) -> Node {
-        let router = Arc::new(Router::new(Arc::clone(&home), self.zone()));
+        let router = Arc::new(Router::new(Arc::clone(&home)));
         router.set_table(table);
         let pairs = Arc::new(Pairs::new(Arc::clone(&home), Arc::clone(&router)));
         let caller = Arc::new(Caller {

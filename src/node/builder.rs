@@ -350,7 +350,7 @@ impl Builder {
         self.check()?;
         let engines = self.engines(me)?;
         let incarnation = new_incarnation()?;
-        let membership = Membership::begin(me, &engines).await?;
+        let membership = Membership::begin(me, self.zone(), &engines).await?;
         let keys = std::mem::take(&mut self.keys);
         let config = self.config.clone();
         let home = Home::new(me, incarnation, config, &keys, random_seed()?)
@@ -376,9 +376,9 @@ impl Builder {
         Ok(Engines { cluster, harbors })
     }
 
-    pub(super) fn zone(&self) -> Option<String> {
+    fn zone(&self) -> Option<&str> {
         let zone = self.labels.iter().rfind(|(key, _)| key == "zone");
-        zone.map(|(_, zone)| zone.clone())
+        zone.map(|(_, zone)| zone.as_str())
     }
 
     fn check(&mut self) -> Result<(), StartError> {

@@ -42,8 +42,12 @@ pub(super) struct Membership {
 
 impl Membership {
     /// Waits for the first snapshot of each discovery; the node must be in all of them.
-    pub(super) async fn begin(me: LogicalAddr, engines: &Engines) -> Result<Self, StartError> {
-        let mut picture = Picture::new(me);
+    pub(super) async fn begin(
+        me: LogicalAddr,
+        zone: Option<&str>,
+        engines: &Engines,
+    ) -> Result<Self, StartError> {
+        let mut picture = Picture::new(me).in_zone(zone);
         let mut watches = Vec::new();
         for (source, engine) in engines.all() {
             let watch = timeout(FIRST_WORD, first_word(me, &mut picture, source, engine)).await;

@@ -47,6 +47,12 @@ impl Picture {
         Self { me, cluster, harbors, together: Table::new(me) }
     }
 
+    /// The same for a node that says which zone it is in.
+    pub(super) fn in_zone(mut self, zone: Option<&str>) -> Self {
+        self.together = self.together.in_zone(zone);
+        self
+    }
+
     /// What a discovery says of the node itself.
     pub(super) fn me(&self, source: Source) -> Option<&Arc<Member>> {
         self.view(source).get(self.me)

@@ -31,6 +31,13 @@ pub(crate) enum Hop<'a> {
     Harbor(&'a Arc<Member>),
 }
 
+/// What the groups alone say of the next hop.
+enum Way<'a> {
+    Hop(Hop<'a>),
+    /// Over one of the harbors of this group.
+    Over(u16),
+}
+
 /// Why a frame cannot go anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoRoute {
@@ -61,23 +68,40 @@ impl Table {
         to: LogicalAddr,
         is_down: impl Fn(LogicalAddr) -> bool,
     ) -> Result<Hop<'_>, NoRoute> {
+        match self.way(from, to)? {
+            Way::Hop(hop) => Ok(hop),
+            Way::Over(group) => self.harbor(group, from, to, is_down),
+        }
+    }
+
+    /// Whether there is a hop towards this member.
+    pub(super) fn leads_to(&self, to: LogicalAddr) -> bool {
+        match self.way(self.me(), to) {
+            Ok(Way::Hop(_)) => true,
+            Ok(Way::Over(group)) => self.harbors(group).next().is_some(),
+            Err(_) => false,
+        }
+    }
+
+    fn way(&self, from: LogicalAddr, to: LogicalAddr) -> Result<Way<'_>, NoRoute> {
         let me = self.me();
         if to == me {
-            return Ok(Hop::Local);
+            return Ok(Way::Hop(Hop::Local));
         }
         if from != me && !is_relay(me, from, to) {
             return Err(NoRoute::NotOnTheWay { from, to });
         }
         if to.group() == me.group() {
-            return self.get(to).map(Hop::Direct).ok_or(NoRoute::NotAMember(to));
+            let member = self.get(to).ok_or(NoRoute::NotAMember(to))?;
+            return Ok(Way::Hop(Hop::Direct(member)));
         }
         if !me.is_harbor() {
-            return self.harbor(me.group(), from, to, is_down);
+            return Ok(Way::Over(me.group()));
         }
         match self.get(to) {
             // Harbors of two groups talk directly.
-            Some(harbor) if to.is_harbor() => Ok(Hop::Direct(harbor)),
-            _ => self.harbor(to.group(), from, to, is_down),
+            Some(harbor) if to.is_harbor() => Ok(Way::Hop(Hop::Direct(harbor))),
+            _ => Ok(Way::Over(to.group())),
         }
     }
 
@@ -93,7 +117,7 @@ impl Table {
         let rank = |harbor: &&Arc<Member>| {
             (!is_down(harbor.address), harbor.available, score(pair, harbor.address))
         };
-        let best = self.harbors(group).iter().max_by_key(rank);
+        let best = self.harbors(group).max_by_key(rank);
         best.map(Hop::Harbor).ok_or(NoRoute::NoHarbor(group))
     }
 }

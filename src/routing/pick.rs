@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
+use std::iter::successors;
 use std::sync::Arc;
 
 use super::candidates::{Candidates, Drawn};
@@ -163,61 +164,68 @@ impl Pick {
     ) -> Option<LogicalAddr> {
         let drawn = candidates.drawn(self.is_near);
         match &self.how {
-            How::Any => any(drawn.members, random(), is_good),
-            How::RoundRobin => next(drawn.members, turn, is_good),
-            How::Weighted => weighted(drawn, random(), is_good),
-            How::Key(key) => {
-                let rank = |address: &LogicalAddr| score(*key, *address);
-                drawn.members.iter().map(|member| member.address).max_by_key(rank)
+            How::Any => {
+                let alike = drawn.addresses().map(|address| (address, 1));
+                let draw = |random| drawn.get(below(random, drawn.len())?);
+                good(random(), draw, alike, is_good)
             }
-            How::With(choose) => choose(drawn.members),
+            How::RoundRobin => next(drawn, turn, is_good),
+            How::Weighted => {
+                good(random(), |random| drawn.by_weight(random), drawn.weighed(), is_good)
+            }
+            How::Key(key) => drawn.addresses().max_by_key(|address| score(*key, *address)),
+            How::With(choose) => choose(drawn.members()),
         }
     }
 }
 
-fn any(
-    members: &[Arc<Member>],
+/// How often is drawn before all are looked at.
+const DRAWS_MAX: usize = 8;
+
+/// A good one if there is any. It is drawn anew and not the next one taken, so that no neighbour
+/// gets a bad one's share as well.
+fn good(
     random: u64,
+    draw: impl Fn(u64) -> Option<LogicalAddr>,
+    all: impl Iterator<Item = (LogicalAddr, u32)>,
     is_good: impl Fn(LogicalAddr) -> bool,
 ) -> Option<LogicalAddr> {
-    let drawn = members.get(below(random, members.len())?)?.address;
-    if is_good(drawn) {
-        return Some(drawn);
-    }
-    // Drawn anew among the good ones, so that no neighbour gets its share as well.
-    let good: Vec<_> =
-        members.iter().map(|member| member.address).filter(|m| is_good(*m)).collect();
-    below(mix(random), good.len()).and_then(|at| good.get(at).copied()).or(Some(drawn))
+    let first = draw(random)?;
+    let mut randoms = successors(Some(random), |random| Some(mix(*random)));
+    let mut draws = randoms.by_ref().take(DRAWS_MAX).filter_map(draw);
+    let good = draws.find(|drawn| is_good(*drawn));
+    drop(draws);
+    let all = all.filter(|(address, _)| is_good(*address));
+    good.or_else(|| drawn_of(all, randoms.next()?)).or(Some(first))
+}
+
+/// One of them, as often as it weighs.
+fn drawn_of(all: impl Iterator<Item = (LogicalAddr, u32)>, random: u64) -> Option<LogicalAddr> {
+    let mut total = 0;
+    let sums = all.map(|(address, weight)| {
+        total += u64::from(weight);
+        (address, total)
+    });
+    let sums: Vec<_> = sums.collect();
+    let at = u64::try_from(below(random, total.try_into().ok()?)?).ok()?;
+    sums.get(sums.partition_point(|(_, sum)| *sum <= at)).map(|(address, _)| *address)
 }
 
 fn next(
-    members: &[Arc<Member>],
+    drawn: Drawn<'_>,
     mut turn: impl FnMut() -> usize,
     is_good: impl Fn(LogicalAddr) -> bool,
 ) -> Option<LogicalAddr> {
-    let mut draw = || Some(members.get(turn().checked_rem(members.len())?)?.address);
+    let mut draw = || drawn.get(turn().checked_rem(drawn.len())?);
     let first = draw()?;
-    let mut drawn = first;
-    for _ in members {
-        if is_good(drawn) {
-            return Some(drawn);
+    let mut this = first;
+    for _ in 0..drawn.len() {
+        if is_good(this) {
+            return Some(this);
         }
-        drawn = draw()?;
+        this = draw()?;
     }
     Some(first)
-}
-
-fn weighted(
-    drawn: Drawn<'_>,
-    random: u64,
-    is_good: impl Fn(LogicalAddr) -> bool,
-) -> Option<LogicalAddr> {
-    let first = drawn.by_weight(random)?;
-    if is_good(first) {
-        return Some(first);
-    }
-    let good: Vec<_> = drawn.members.iter().filter(|m| is_good(m.address)).cloned().collect();
-    Candidates::of(good).drawn(false).by_weight(mix(random)).or(Some(first))
 }
 
 /// A number below `len` from a random one. See Lemire: "Fast Random Integer Generation in an

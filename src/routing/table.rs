@@ -2,22 +2,27 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::candidates::Candidates;
+use super::list::List;
+use super::paged::Paged;
 use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::{Member, ViewChange};
 
-/// All members of one type in one group, in the order of their ids.
-type List = Arc<[Arc<Member>]>;
+/// All members of one type: a list for each group, none of them empty.
+pub(super) type Lists = Paged<List>;
 
 /// The members that a node sees; immutable.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     me: LogicalAddr,
-    /// By type before group, so that all nodes of a type lie together. No list is empty.
-    lists: BTreeMap<(NodeType, u16), List>,
+    /// The zone that the node says it is in.
+    said: Option<Arc<str>>,
+    /// The zone that it is in: that, or what discovery says.
+    zone: Option<Arc<str>>,
+    /// By type before group, so that all nodes of a type lie together.
+    types: Vec<Option<Arc<Lists>>>,
     /// By type, made when first asked for.
     candidates: Vec<OnceLock<Arc<Candidates>>>,
 }
@@ -25,8 +30,16 @@ pub(crate) struct Table {
 impl Table {
     /// Makes the table of a node that sees nobody yet.
     pub(crate) fn new(me: LogicalAddr) -> Self {
-        let candidates = vec![OnceLock::new(); 1 + usize::from(u8::MAX)];
-        Self { me, lists: BTreeMap::new(), candidates }
+        let types = vec![None; 1 + usize::from(u8::MAX)];
+        let candidates = vec![OnceLock::new(); types.len()];
+        Self { me, said: None, zone: None, types, candidates }
+    }
+
+    /// The same for a node that says which zone it is in.
+    pub(crate) fn in_zone(mut self, zone: Option<&str>) -> Self {
+        self.said = zone.map(Arc::from);
+        self.find_zone();
+        self
     }
 
     /// The node whose table it is.
@@ -37,36 +50,23 @@ impl Table {
     /// How many members there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.lists.values().map(|list| list.len()).sum()
+        self.members().count()
     }
 
     /// The member with this address.
     pub(crate) fn get(&self, address: LogicalAddr) -> Option<&Arc<Member>> {
-        let list = self.list(address.node_type(), address.group());
-        let at = list.binary_search_by_key(&address.id(), |member| member.address.id()).ok()?;
-        list.get(at)
+        self.lists(address.node_type())?.get(address.group())?.get(address.id())
     }
 
     /// All members, by type and then by address.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.lists.values().flat_map(|list| list.iter())
+        let lists = self.types.iter().flatten();
+        lists.flat_map(|lists| lists.values()).flat_map(|list| list.members())
     }
 
-    /// All members of a type, available or not: first those of the own group, then the others, in
-    /// the order of their addresses.
-    pub(crate) fn of_type(&self, node_type: NodeType) -> impl Iterator<Item = &Arc<Member>> {
-        let own = self.me.group();
-        let others = self
-            .lists
-            .range((node_type, 0)..=(node_type, u16::MAX))
-            .filter(move |((_, group), _)| *group != own)
-            .flat_map(|(_, list)| list.iter());
-        self.list(node_type, own).iter().chain(others)
-    }
-
-    /// Those of a type that may be picked; `zone` is where this node says it is.
-    pub(crate) fn candidates(&self, node_type: NodeType, zone: Option<&str>) -> Arc<Candidates> {
-        let make = || Arc::new(Candidates::new(self, node_type, zone));
+    /// Those of a type that may be picked.
+    pub(crate) fn candidates(&self, node_type: NodeType) -> Arc<Candidates> {
+        let make = || Arc::new(Candidates::new(self, node_type));
         match self.candidates.get(usize::from(node_type.get())) {
             Some(made) => Arc::clone(made.get_or_init(make)),
             None => make(),
@@ -84,12 +84,13 @@ impl Table {
     }
 
     /// The harbors of a group, available or not, in the order of their ids.
-    pub(crate) fn harbors(&self, group: u16) -> &[Arc<Member>] {
-        self.list(NodeType::HARBOR, group)
+    pub(crate) fn harbors(&self, group: u16) -> impl Iterator<Item = &Arc<Member>> {
+        let list = self.lists(NodeType::HARBOR).and_then(|lists| lists.get(group));
+        list.into_iter().flat_map(|list| list.members())
     }
 
-    fn list(&self, node_type: NodeType, group: u16) -> &[Arc<Member>] {
-        self.lists.get(&(node_type, group)).map_or(&[], |list| list)
+    pub(super) fn lists(&self, node_type: NodeType) -> Option<&Arc<Lists>> {
+        self.types.get(usize::from(node_type.get()))?.as_ref()
     }
 
     /// The table after these changes. They are best given in the order of addresses: then each
@@ -97,33 +98,39 @@ impl Table {
     pub(crate) fn with(&self, changes: &[ViewChange]) -> Self {
         let mut next = self.clone();
         let key = |change: &ViewChange| (change.address().node_type(), change.address().group());
-        for chunk in changes.chunk_by(|a, b| key(a) == key(b)) {
-            // `chunk_by` gives no empty chunk.
-            if let Some(first) = chunk.first() {
-                next.change_list(key(first), chunk);
-            }
+        for changes in changes.chunk_by(|a, b| key(a) == key(b)) {
+            next.change_list(changes);
+        }
+        if changes.iter().any(|change| change.address() == next.me) {
+            next.find_zone();
         }
         next
     }
 
-    fn change_list(&mut self, key: (NodeType, u16), changes: &[ViewChange]) {
-        let old = self.lists.remove(&key).unwrap_or_default();
-        let by_id = |member: &Arc<Member>| (member.address.id(), Arc::clone(member));
-        let mut members: BTreeMap<u16, Arc<Member>> = old.iter().map(by_id).collect();
-        for change in changes {
-            self.forget_candidates(change.address());
-            match change {
-                ViewChange::Added(member) | ViewChange::Updated { new: member, .. } => {
-                    members.extend([by_id(member)]);
-                }
-                ViewChange::Removed(member) => {
-                    members.remove(&member.address.id());
-                }
-            }
+    /// Takes in changes of one list.
+    fn change_list(&mut self, changes: &[ViewChange]) {
+        let Some(address) = changes.first().map(ViewChange::address) else { return };
+        changes.iter().for_each(|change| self.forget_candidates(change.address()));
+        let Some(lists) = self.types.get_mut(usize::from(address.node_type().get())) else {
+            return;
+        };
+        let lists = Arc::make_mut(lists.get_or_insert_default());
+        let mut list = lists.set(address.group(), None).unwrap_or_default();
+        Arc::make_mut(&mut list).change(changes, self.zone.as_deref());
+        lists.set(address.group(), (list.len() > 0).then_some(list));
+    }
+
+    /// Finds out which zone the node is in, and who is near then.
+    fn find_zone(&mut self) {
+        let told = || self.get(self.me)?.labels.get("zone").map(|zone| Arc::from(zone.as_str()));
+        let zone = self.said.clone().or_else(told);
+        if zone == self.zone {
+            return;
         }
-        if !members.is_empty() {
-            self.lists.insert(key, members.into_values().collect());
+        for lists in self.types.iter_mut().flatten() {
+            *lists = Arc::new(lists.map(|list| list.in_zone(zone.as_deref())));
         }
+        self.zone = zone;
     }
 }
 

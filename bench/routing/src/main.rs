@@ -15,48 +15,40 @@ mod node;
 mod tables;
 
 /// Files of the library, as they are. A node uses more of them.
-#[allow(dead_code, missing_docs, reason = "see above")]
-#[path = "../../../src/addr.rs"]
-mod addr;
-#[allow(dead_code, reason = "see above")]
-#[path = "../../../src/debug.rs"]
-mod debug;
-#[allow(dead_code, reason = "see above")]
-#[path = "../../../src/incarnation.rs"]
-mod incarnation;
-#[allow(dead_code, reason = "see above")]
-#[path = "../../../src/name.rs"]
-mod name;
-#[allow(dead_code, reason = "see above")]
-#[path = "../../../src/node/picture.rs"]
-mod picture;
-
 #[allow(dead_code, unused_imports, missing_docs, reason = "see above")]
-#[path = "../../../src/discovery"]
-mod discovery {
-    mod member;
-    mod view;
-    mod watch;
+#[path = "../../../src"]
+mod library {
+    pub mod addr;
+    pub mod debug;
+    pub mod incarnation;
+    pub mod name;
 
-    pub use member::{Announcement, Member};
-    pub(crate) use view::{Applied, View, ViewChange};
-    pub use watch::{Change, Event};
+    pub mod discovery {
+        mod member;
+        mod view;
+        mod watch;
+
+        pub use member::{Announcement, Member};
+        pub(crate) use view::{View, ViewChange};
+        pub use watch::{Change, Event};
+    }
+
+    pub mod routing {
+        mod candidates;
+        mod list;
+        mod next_hop;
+        mod paged;
+        mod pick;
+        mod rendezvous;
+        mod table;
+
+        pub(crate) use candidates::Candidates;
+        pub use pick::Pick;
+        pub(crate) use table::Table;
+    }
 }
 
-#[allow(dead_code, unused_imports, missing_docs, reason = "see above")]
-#[path = "../../../src/routing"]
-mod routing {
-    mod candidates;
-    mod next_hop;
-    mod pick;
-    mod rendezvous;
-    mod table;
-
-    pub(crate) use candidates::Candidates;
-    pub(crate) use next_hop::Hop;
-    pub use pick::Pick;
-    pub(crate) use table::Table;
-}
+use library::{addr, debug, discovery, incarnation, name, routing};
 
 use anyhow::Result;
 

@@ -1,12 +1,10 @@
 //! The next hop, one change, and the pick after it, among 100,000 members.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use crate::addr::{LogicalAddr, NodeType};
-use crate::discovery::{Change, Event, Member};
-use crate::layout::{self, Layout};
-use crate::picture::{Picture, Source};
+use crate::discovery::{Change, Event, Member, View};
+use crate::layout::{self, Layout, cpu_nanos};
 use crate::routing::{Pick, Table};
 
 const MEMBERS: u32 = 100_000;
@@ -27,7 +25,8 @@ pub fn measure() {
         let far = it.next_hop(|to| to.group() != 1);
         let pick = it.pick();
         let (changes, picks) = it.changes();
-        let show = |nanos: Option<f64>| nanos.map_or("–".to_owned(), |nanos| format!("{nanos:.1}"));
+        let show =
+            |nanos: Option<f64>| nanos.map_or("–".to_owned(), |nanos| format!("{nanos:.1}"));
         println!(
             "| {} | {} | {} | {} | {} | {pick:.0} | {first:.0} | {again:.0} |",
             layout.name,
@@ -41,9 +40,9 @@ pub fn measure() {
 }
 
 /// Mean, 99 % and if wanted worst in µs.
-fn spread(mut nanos: Vec<u128>, with_worst: bool) -> String {
+fn spread(mut nanos: Vec<u64>, with_worst: bool) -> String {
     nanos.sort_unstable();
-    let micros = |nanos: u128| nanos as f64 / 1e3;
+    let micros = |nanos: u64| nanos as f64 / 1e3;
     let mean = micros(nanos.iter().sum()) / nanos.len() as f64;
     let p99 = micros(nanos[nanos.len() * 99 / 100]);
     let worst = micros(nanos[nanos.len() - 1]);
@@ -56,9 +55,9 @@ fn spread(mut nanos: Vec<u128>, with_worst: bool) -> String {
 
 struct Measured {
     layout: Layout,
-    picture: Picture,
-    /// As the router has it: the last table goes when the next one comes.
-    published: Table,
+    view: View,
+    /// The last one goes when the next one comes.
+    table: Table,
     revision: u64,
     random: u64,
 }
@@ -66,15 +65,16 @@ struct Measured {
 impl Measured {
     fn new(layout: Layout) -> Self {
         let me = address(layout, 0);
-        let (picture, published) = (Picture::new(me), Table::new(me));
-        Self { layout, picture, published, revision: 0, random: 1 }
+        let (view, table) = (View::new(me), Table::new(me));
+        Self { layout, view, table, revision: 0, random: 1 }
     }
 
     /// How long the first snapshot takes, and the same again, in ms.
     fn snapshots(&mut self) -> (f64, f64) {
         let mut took = [0.0; 2];
         for took in &mut took {
-            let mut members: Vec<_> = (0..MEMBERS).map(|number| member(self.layout, number)).collect();
+            let mut members: Vec<_> =
+                (0..MEMBERS).map(|number| member(self.layout, number)).collect();
             // Ids of 1 and 2 are among the harbors of group 1, if not of all.
             for number in 0..2 {
                 let harbor: LogicalAddr = format!("1.255.{number}").parse().unwrap();
@@ -82,21 +82,20 @@ impl Measured {
             }
             self.revision += 1;
             let event = Event::Snapshot { revision: self.revision, members };
-            let begun = Instant::now();
+            let begun = cpu_nanos();
             self.take_in(event);
-            *took = begun.elapsed().as_secs_f64() * 1e3;
+            *took = (cpu_nanos() - begun) as f64 / 1e6;
         }
         (took[0], took[1])
     }
 
     fn take_in(&mut self, event: Event) {
-        drop(black_box(self.picture.apply(Source::Cluster, event)));
-        self.published = self.picture.table().clone();
+        self.table = self.table.with(&self.view.apply(event).changes);
     }
 
     /// The time of each, when each has to wait for the one before.
     fn next_hop(&mut self, is_meant: impl Fn(LogicalAddr) -> bool) -> Option<f64> {
-        let (table, me) = (&self.published, self.published.me());
+        let (table, me) = (&self.table, self.table.me());
         let all = (1..MEMBERS).map(|number| address(self.layout, number));
         let mut all: Vec<_> = all.filter(|to| is_meant(*to)).collect();
         if all.is_empty() {
@@ -106,7 +105,7 @@ impl Measured {
             all.swap(at, below(&mut self.random, at + 1));
         }
         let (mut at, mut none) = (0, 0);
-        let begun = Instant::now();
+        let begun = cpu_nanos();
         for _ in 0..HOPS {
             let hop = table.next_hop(me, all[at], |_| false);
             // 0, but only who has the hop knows.
@@ -117,7 +116,7 @@ impl Measured {
                 at = 0;
             }
         }
-        let nanos = begun.elapsed().as_nanos() as f64 / f64::from(HOPS);
+        let nanos = (cpu_nanos() - begun) as f64 / f64::from(HOPS);
         assert_eq!(none, 0);
         Some(nanos)
     }
@@ -125,17 +124,17 @@ impl Measured {
     /// How long picking any takes when nothing changes, in ns.
     fn pick(&mut self) -> f64 {
         let times = 1_000_000;
-        pick(&self.published, 1, 1);
-        let begun = Instant::now();
+        pick(&self.table, 1, 1);
+        let begun = cpu_nanos();
         for _ in 0..times {
             let random = next(&mut self.random);
-            black_box(pick(&self.published, 1, random));
+            black_box(pick(&self.table, 1, random));
         }
-        begun.elapsed().as_nanos() as f64 / f64::from(times)
+        (cpu_nanos() - begun) as f64 / f64::from(times)
     }
 
     /// The times of single changes, and of the next pick of that type.
-    fn changes(&mut self) -> (Vec<u128>, Vec<u128>) {
+    fn changes(&mut self) -> (Vec<u64>, Vec<u64>) {
         let (mut changes, mut picks) = (Vec::new(), Vec::new());
         for count in 0..CHANGES {
             let number = u32::try_from(1 + below(&mut self.random, MEMBERS as usize - 1)).unwrap();
@@ -146,13 +145,13 @@ impl Measured {
             let (base, revision) = (self.revision, self.revision + 1);
             self.revision = revision;
             let event = Event::Delta { base, revision, changes: vec![change] };
-            let begun = Instant::now();
+            let begun = cpu_nanos();
             self.take_in(event);
-            changes.push(begun.elapsed().as_nanos());
+            changes.push(cpu_nanos() - begun);
             let random = next(&mut self.random);
-            let begun = Instant::now();
-            black_box(pick(&self.published, node_type, random));
-            picks.push(begun.elapsed().as_nanos());
+            let begun = cpu_nanos();
+            black_box(pick(&self.table, node_type, random));
+            picks.push(cpu_nanos() - begun);
         }
         (changes, picks)
     }
@@ -170,12 +169,13 @@ fn member(layout: Layout, number: u32) -> Member {
 
 fn pick(table: &Table, node_type: u8, random: u64) -> Option<LogicalAddr> {
     let node_type = NodeType::new(node_type);
-    let candidates = table.candidates(node_type, None);
+    let candidates = table.candidates(node_type);
     Pick::any(node_type).choose(&candidates, || random, || 0, |_| true)
 }
 
 fn next(random: &mut u64) -> u64 {
-    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *random =
+        random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random ^ (*random >> 33)
 }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -21,14 +23,23 @@ fn addresses<'a>(members: impl IntoIterator<Item = &'a Arc<Member>>) -> Vec<Stri
 #[test]
 fn members_of_a_type_come_own_group_first() {
     let table = Table::new(at("2.1.1")).with(&[
+        added("2.255.1"),
         added("1.7.1"),
         added("2.7.9"),
         added("2.7.3"),
         added("2.8.1"),
         added("3.7.1"),
     ]);
-    assert_eq!(addresses(table.of_type(NodeType::new(7))), ["2.7.3", "2.7.9", "1.7.1", "3.7.1"]);
-    assert_eq!(table.of_type(NodeType::new(9)).count(), 0);
+    let rooms = table.candidates(NodeType::new(7));
+    let all: Vec<_> = (0..rooms.len()).filter_map(|at| rooms.get(at)).collect();
+    assert_eq!(addresses(all), ["2.7.3", "2.7.9", "1.7.1", "3.7.1"]);
+    assert!(
+        rooms
+            .drawn(false)
+            .addresses()
+            .eq(addresses(rooms.drawn(false).members()).iter().map(|a| at(a)))
+    );
+    assert_eq!(table.candidates(NodeType::new(9)).len(), 0);
 }
 
 #[test]
@@ -58,10 +69,14 @@ fn one_change_among_100_000_members_copies_one_list() {
 
     let after = before.with(&[removed("5.5.500")]);
     assert_eq!(after.len(), 99_999);
-    let copied: Vec<_> =
-        before.lists.iter().filter(|(key, list)| !Arc::ptr_eq(list, &after.lists[key])).collect();
-    assert_eq!(copied.len(), 1);
-    assert_eq!(*copied[0].0, (NodeType::new(5), 5));
+    let copied: Vec<_> = (1..=10_u8)
+        .flat_map(|kind| (1..=10_u16).map(move |group| (NodeType::new(kind), group)))
+        .filter(|(kind, group)| {
+            let list = |table: &Table| Arc::clone(table.lists(*kind).unwrap().get(*group).unwrap());
+            !Arc::ptr_eq(&list(&before), &list(&after))
+        })
+        .collect();
+    assert_eq!(copied, [(NodeType::new(5), 5)]);
 }
 
 proptest! {
@@ -93,12 +108,12 @@ proptest! {
         let start = Table::new(at("1.1.1"));
         let table = changes.chunks(chunk).fold(start, |table, changes| table.with(changes));
         prop_assert_eq!(table.len(), model.len());
-        prop_assert!(table.lists.values().all(|list| !list.is_empty()));
+        let mut lists = table.types.iter().flatten().flat_map(|lists| lists.values());
+        prop_assert!(lists.all(|list| list.len() > 0));
         for (address, member) in &model {
             prop_assert_eq!(table.get(*address), Some(member));
         }
-        let mut all: Vec<_> =
-            (1..3).flat_map(|kind| table.of_type(NodeType::new(kind))).collect();
+        let mut all: Vec<_> = table.members().collect();
         all.sort_by_key(|member| member.address);
         prop_assert!(all.into_iter().eq(model.values()));
     }
