@@ -44,6 +44,11 @@ impl List {
         self.members.values()
     }
 
+    /// All of them, some at a time.
+    pub(super) fn pages(&self) -> impl Iterator<Item = &[Arc<Member>]> {
+        self.members.pages()
+    }
+
     pub(super) fn weighed(&self, is_near: bool) -> &Weighed {
         if is_near { &self.near } else { &self.all }
     }

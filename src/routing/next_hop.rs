@@ -114,11 +114,19 @@ impl Table {
         is_down: impl Fn(LogicalAddr) -> bool,
     ) -> Result<Hop<'_>, NoRoute> {
         let pair = u64::from(from.bits()) << 32 | u64::from(to.bits());
-        let rank = |harbor: &&Arc<Member>| {
+        let rank = |harbor: &Arc<Member>| {
             (!is_down(harbor.address), harbor.available, score(pair, harbor.address))
         };
-        let best = self.harbors(group).max_by_key(rank);
-        best.map(Hop::Harbor).ok_or(NoRoute::NoHarbor(group))
+        let mut best = None;
+        for page in self.harbors(group) {
+            for harbor in page {
+                let rank = rank(harbor);
+                if best.is_none_or(|(best, _)| best < rank) {
+                    best = Some((rank, harbor));
+                }
+            }
+        }
+        best.map(|(_, harbor)| Hop::Harbor(harbor)).ok_or(NoRoute::NoHarbor(group))
     }
 }
 

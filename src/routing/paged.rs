@@ -35,8 +35,13 @@ impl<V> Paged<V> {
         self.pages.get(number / PAGE)?.get(number % PAGE)
     }
 
+    /// The values, some at a time: for few, iterating in two steps is twice as fast.
+    pub(super) fn pages(&self) -> impl Iterator<Item = &[Arc<V>]> {
+        self.pages.values.iter().map(|page| &page.values[..])
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &Arc<V>> {
-        self.pages.values.iter().flat_map(|page| &page.values)
+        self.pages().flatten()
     }
 
     /// Other values for the same numbers.

@@ -83,10 +83,10 @@ impl Table {
         }
     }
 
-    /// The harbors of a group, available or not, in the order of their ids.
-    pub(crate) fn harbors(&self, group: u16) -> impl Iterator<Item = &Arc<Member>> {
+    /// The harbors of a group, available or not, in the order of their ids; some at a time.
+    pub(crate) fn harbors(&self, group: u16) -> impl Iterator<Item = &[Arc<Member>]> {
         let list = self.lists(NodeType::HARBOR).and_then(|lists| lists.get(group));
-        list.into_iter().flat_map(|list| list.members())
+        list.into_iter().flat_map(|list| list.pages())
     }
 
     pub(super) fn lists(&self, node_type: NodeType) -> Option<&Arc<Lists>> {
