@@ -20,6 +20,7 @@ use crate::addr::LogicalAddr;
 use crate::debug::debug_by_text;
 use crate::incarnation::Incarnation;
 
+mod labels;
 mod member;
 mod watch;
 
@@ -30,6 +31,7 @@ mod in_process;
 
 pub use file::MembersFile;
 pub use in_process::InProcess;
+pub use labels::Labels;
 pub use member::{Announcement, Member, MemberError};
 pub(crate) use view::{Applied, View, ViewChange};
 pub use watch::{Change, Event, Watch, WatchClosed, WatchSender};

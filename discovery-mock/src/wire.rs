@@ -17,11 +17,10 @@
 //! that no line is long: its head (`snapshot` or `delta`), a `put` or `remove` for each change,
 //! and its `end`. Fields that are not known are ignored.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use seaway::discovery::{Announcement, DiscoveryError, Member, MemberError};
+use seaway::discovery::{Announcement, DiscoveryError, Labels, Member, MemberError};
 use seaway::{Incarnation, LogicalAddr};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -83,7 +82,7 @@ pub(crate) struct Announced {
     incarnation: Incarnation,
     available: bool,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     ttl_ms: u64,
 }
 

@@ -298,7 +298,7 @@ fn parse(text: &str) -> Result<Vec<Member>, String> {
         let member = Member {
             exported: entry.exported,
             available: entry.available,
-            labels: entry.labels,
+            labels: entry.labels.into(),
             ..Member::new(address, entry.network)
         };
         member.check().map_err(|cause| format!("line {}: {address}: {cause}", line(offset)))?;

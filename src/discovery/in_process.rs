@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::carried::Carried;
+use super::labels::Shared;
 use super::member::{Announcement, Member};
 use super::watch::{Change, Event, Watch, WatchSender};
 use super::{Discovery, DiscoveryError};
@@ -248,6 +249,7 @@ async fn tell(mut state: watch::Receiver<State>, watcher: WatchSender) {
 struct State {
     members: BTreeMap<LogicalAddr, Entry>,
     carried: Carried,
+    labels: Shared,
     /// Counts the changes.
     revision: u64,
     /// The latest changes; the last of them led to `revision`.
@@ -282,7 +284,8 @@ impl State {
     }
 
     /// Takes note of an entry; whether watchers have to know.
-    fn set(&mut self, entry: Entry) -> Result<bool, DiscoveryError> {
+    fn set(&mut self, mut entry: Entry) -> Result<bool, DiscoveryError> {
+        self.labels.share(&mut entry.configured.labels);
         let member = entry.member();
         member.check()?;
         let before = self.told(member.address);
@@ -408,7 +411,10 @@ impl Entry {
         member.available &= !self.is_silent;
         if let Some(announced) = &self.announced {
             member.available &= announced.available;
-            member.labels.extend(announced.labels.clone());
+            if !announced.labels.is_empty() {
+                let added = announced.labels.iter();
+                member.labels.extend(added.map(|(key, value)| (key.clone(), value.clone())));
+            }
         }
         member
     }

@@ -2,12 +2,12 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV6;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::labels::Labels;
 use crate::addr::LogicalAddr;
 use crate::debug::debug_by_text;
 use crate::incarnation::Incarnation;
@@ -50,8 +50,8 @@ pub struct Member {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// Free words for those who pick: at most 32 pairs and 4 KiB in all.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub labels: Labels,
     /// The harbor that has carried it here from another discovery; `None` if it was entered here.
     /// Engines set it, see [`Discovery::carry`](super::Discovery::carry).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +60,10 @@ pub struct Member {
 
 fn yes() -> bool {
     true
+}
+
+fn is_none(labels: &Labels) -> bool {
+    labels.is_empty()
 }
 
 impl Member {
@@ -71,7 +75,7 @@ impl Member {
             exported: false,
             available: true,
             incarnation: None,
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             carried_by: None,
         }
     }
@@ -185,7 +189,7 @@ pub struct Announcement {
     /// Whether pickers should choose it; `true`, until it drains.
     pub available: bool,
     /// Labels that are added to those it has in discovery; the same limits as there.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// For how long this holds when no other follows; 10 s.
     pub ttl: Duration,
 }
@@ -198,7 +202,7 @@ impl Announcement {
             address,
             incarnation,
             available: true,
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             ttl: Duration::from_secs(10),
         }
     }

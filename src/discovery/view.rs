@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::labels::Shared;
 use super::member::{Member, MemberError};
 use super::watch::{Change, Event};
 use crate::addr::LogicalAddr;
@@ -24,6 +25,7 @@ pub(crate) struct View {
     seen: Option<u64>,
     /// The engine was away, and has told no snapshot since.
     is_unsure: bool,
+    labels: Shared,
     /// Carried members that an engine which was away has not told again.
     doubted: BTreeSet<LogicalAddr>,
 }
@@ -80,6 +82,7 @@ impl View {
             known: None,
             seen: None,
             is_unsure: false,
+            labels: Shared::default(),
             doubted: BTreeSet::new(),
         }
     }
@@ -231,10 +234,11 @@ impl View {
         self.seen = Some(revision);
     }
 
-    fn want(&self, member: Member, wanted: &mut Wanted, reports: &mut Vec<Report>) {
+    fn want(&mut self, mut member: Member, wanted: &mut Wanted, reports: &mut Vec<Report>) {
         let address = member.address;
         match member.check() {
             Ok(()) => {
+                self.labels.share(&mut member.labels);
                 wanted.insert(address, self.sees(&member).then(|| Arc::new(member)));
             }
             Err(cause) => reports.push(Report::Invalid { address, cause }),
