@@ -24,6 +24,7 @@ mod library {
     pub mod name;
 
     pub mod discovery {
+        mod labels;
         mod member;
         mod view;
         mod watch;
@@ -60,8 +61,8 @@ fn main() -> Result<()> {
             node::measure()?;
             memory::measure()
         }
-        [role, layout, members, labels] if role == "--memory" => {
-            memory::child(layout, members.parse()?, labels == "labels")
+        [role, members, labels, engine] if role == "--memory" => {
+            memory::child(members.parse()?, labels, engine)
         }
         other => anyhow::bail!("unknown arguments: {other:?}"),
     }

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use seaway::NodeType;
-use seaway::discovery::Member;
+use seaway::discovery::{InProcess, Labels};
+use seaway::{Node, NodeType};
 use tokio::runtime::Builder;
 
 use crate::layout::{Layout, cpu_nanos};
@@ -15,33 +15,40 @@ use crate::node::{Told, member, start};
 pub fn measure() -> Result<()> {
     println!("### Memory of a node, for all its members\n");
     println!(
-        "| members | labels of each | MB | bytes a member | peak MB while it starts | start, ms |"
+        "| members | labels of each | engine | MB | bytes a member | MB at most | start, ms |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for members in ["100000", "1000000"] {
-        for labels in ["none", "labels"] {
-            let program = std::env::current_exe()?;
-            let args = ["--memory", Layout::MANY.name, members, labels];
-            let status = Command::new(program).args(args).status()?;
-            ensure!(status.success(), "the one with {members} members failed");
+        for engine in ["elsewhere", "in process"] {
+            for labels in ["0", "3"] {
+                let program = std::env::current_exe()?;
+                let args = ["--memory", members, labels, engine];
+                let status = Command::new(program).args(args).status()?;
+                ensure!(status.success(), "the one with {members} members failed");
+            }
         }
     }
     Ok(())
 }
 
-pub fn child(_layout: &str, count: u32, labels: bool) -> Result<()> {
+/// One that does it. What the engine takes counts when it is in the process; another has only told.
+pub fn child(count: u32, labels: &str, engine: &str) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let layout = Layout::MANY;
-        let before = resident("VmRSS:")?;
-        // Streamed into the engine's one snapshot: what it takes is part of the peak.
+        let (kept, before) = (label_sets(labels != "0"), resident("VmRSS:")?);
         let members = (0..count).map(|number| {
-            let member = member(layout, number);
-            if labels { labelled(member, number) } else { member }
+            let mut member = member(Layout::MANY, number);
+            member.labels = kept[number as usize % kept.len()].clone();
+            member
         });
-        let members: Vec<_> = members.collect();
         let begun = cpu_nanos();
-        let node = start(&Told::new(), members).await?;
+        let node = if engine == "elsewhere" {
+            start(&Told::new(), members.collect()).await?
+        } else {
+            let engine = InProcess::new();
+            members.into_iter().try_for_each(|member| engine.put(member))?;
+            Node::builder("1.1.0").discovery(engine).listen("127.0.0.1:0").start().await?
+        };
         let took = (cpu_nanos() - begun) as f64 / 1e6;
         // Picked from, as in real life.
         for node_type in 1..=25 {
@@ -50,8 +57,7 @@ pub fn child(_layout: &str, count: u32, labels: bool) -> Result<()> {
         let taken = resident("VmRSS:")? - before;
         let peak = resident("VmHWM:")? - before;
         println!(
-            "| {count} | {} | {:.0} | {:.0} | {:.0} | {took:.0} |",
-            if labels { 3 } else { 0 },
+            "| {count} | {labels} | {engine} | {:.0} | {:.0} | {:.0} | {took:.0} |",
             taken / 1e6,
             taken / f64::from(count),
             peak / 1e6,
@@ -61,11 +67,14 @@ pub fn child(_layout: &str, count: u32, labels: bool) -> Result<()> {
     })
 }
 
-/// What deployments say of their nodes.
-fn labelled(member: Member, number: u32) -> Member {
-    let zone = ["eu-central-1a", "eu-central-1b", "eu-central-1c"];
-    let zone = zone[number as usize % zone.len()];
-    member.label("zone", zone).label("version", "1.14.2").label("weight", "10")
+/// What deployments say of their nodes: few sets, that many share.
+fn label_sets(is_some: bool) -> Vec<Labels> {
+    if !is_some {
+        return vec![Labels::default()];
+    }
+    let zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"];
+    let set = |zone| Labels::from([("zone", zone), ("version", "1.14.2"), ("weight", "10")]);
+    zones.map(set).to_vec()
 }
 
 /// What Linux says in `proc(5)` of this process, in bytes.
