@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::crowd::{self, Crowd};
+use crate::growth::{AXES, Axis};
 use crate::peers::{ALL, Entry};
 use crate::workload::{ROWS, Workload};
 
@@ -17,6 +18,8 @@ pub enum Args {
     Help,
     /// To measure.
     Measure(Options),
+    /// To measure how things grow.
+    Grow(Options),
     /// To be a server; started by the measuring process.
     Server(Entry, Workload),
     /// To be a relay; started by the measuring process.
@@ -46,6 +49,8 @@ pub struct Options {
     pub rows: Vec<Workload>,
     /// The rows wanted with many peers, in the order of the report.
     pub crowds: Vec<Crowd>,
+    /// What is to grow, in the order of the report.
+    pub axes: Vec<Axis>,
     /// Where to draw the result.
     pub svg: Option<PathBuf>,
     /// How many peers each of these has at most.
@@ -62,6 +67,7 @@ impl Default for Options {
             left_out: Vec::new(),
             rows: ROWS.to_vec(),
             crowds: crowd::ROWS.to_vec(),
+            axes: AXES.to_vec(),
             svg: None,
             crowd_max: usize::MAX,
         }
@@ -73,6 +79,7 @@ impl Args {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Options::default();
         let (mut peers, mut rows) = (Vec::new(), Vec::<String>::new());
+        let mut is_growth = false;
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
             match arg.as_str() {
@@ -94,6 +101,7 @@ impl Args {
                 }
                 "--seconds" => options.window = Duration::try_from_secs_f64(number(&value()?)?)?,
                 "--repeats" => options.repeats = number(&value()?)?,
+                "--growth" => is_growth = true,
                 "--svg" => options.svg = Some(value()?.into()),
                 "--only" => peers.push(peer(&value()?)?.name),
                 "--row" => rows.push(row_part(value()?)?),
@@ -107,7 +115,8 @@ impl Args {
         // They are about seaway alone.
         let with_seaway = options.peers.iter().any(|peer| peer.name == "seaway");
         options.crowds.retain(|row| is_wanted(row.name) && with_seaway);
-        Ok(Self::Measure(options))
+        options.axes.retain(|axis| is_wanted(axis.name));
+        Ok(if is_growth { Self::Grow(options) } else { Self::Measure(options) })
     }
 }
 
@@ -120,7 +129,9 @@ fn workload(name: &str) -> Result<Workload> {
 }
 
 fn row_names() -> Vec<&'static str> {
-    ROWS.iter().map(|row| row.name).chain(crowd::ROWS.iter().map(|row| row.name)).collect()
+    let axes = AXES.iter().map(|axis| axis.name);
+    let crowds = crowd::ROWS.iter().map(|row| row.name);
+    ROWS.iter().map(|row| row.name).chain(crowds).chain(axes).collect()
 }
 
 /// Checks that some row's name contains `part`.
@@ -143,11 +154,13 @@ pub fn help() -> String {
     format!(
         "seaway-bench [--quick] [--seconds N] [--repeats N] [--only PEER]... [--row ROW]...
              [--svg FILE]
+seaway-bench --growth [--quick] [--seconds N] [--repeats N] [--row ROW]... [--svg FOLDER]
 
   --quick      one repeat of half a second: to see that it runs, not to compare
   --seconds N  the measured window of each run (3)
   --repeats N  runs of each peer and row (3)
-  --svg FILE   draws the result there
+  --growth     how calls/s and p99 change with the number of callers, nodes, bytes and members
+  --svg FILE   draws the result there; with --growth into files of a folder
   --only PEER  this peer; can be repeated: {}
   --row ROW    rows whose name contains this; can be repeated: {}
 ",

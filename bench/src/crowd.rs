@@ -176,7 +176,7 @@ impl Moment {
 
 /// How many descriptors a process may have, once it may have as many as it can; its children then
 /// may, too.
-fn descriptors() -> Result<usize> {
+pub fn descriptors() -> Result<usize> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)))

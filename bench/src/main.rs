@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod control;
 mod crowd;
+mod growth;
 mod peers;
 mod report;
 mod role;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Args::Client(peer, row, addr) => control::child(|| (peer.client)(row, &addr)),
         Args::Spokes(first, nodes) => control::child(|| crowd::nodes::spokes(first, nodes)),
         Args::Hub(at_once, ports) => control::child(|| crowd::nodes::hub(at_once, &ports)),
+        Args::Grow(options) => growth::run(&options),
         Args::Measure(options) => measure_all(options),
     });
     match outcome {

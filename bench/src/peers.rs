@@ -17,6 +17,7 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::growth::many::Many;
 use crate::workload::{Kind, Workload};
 use crate::{client, server};
 
@@ -188,7 +189,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    const fn of<P: Peer>() -> Self {
+    /// The value of a peer.
+    pub const fn of<P: Peer>() -> Self {
         Self {
             name: P::NAME,
             missing: P::missing,
@@ -202,6 +204,7 @@ impl Entry {
 
     /// Finds a peer by its name.
     pub fn named(name: &str) -> Option<Self> {
-        ALL.iter().copied().find(|peer| peer.name == name)
+        let all = ALL.iter().copied().chain([Self::of::<Many>()]);
+        all.into_iter().find(|peer| peer.name == name)
     }
 }

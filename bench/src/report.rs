@@ -1,6 +1,6 @@
 //! The tables that end a run.
 
-mod numbers;
+pub mod numbers;
 pub mod svg;
 mod targets;
 

@@ -1,5 +1,7 @@
 //! The rows of the table: what the callers do, as plain values.
 
+use crate::growth;
+
 /// What one task of the client does in its loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -26,17 +28,24 @@ pub struct Workload {
     pub tasks: usize,
     /// Bytes of a payload, each way.
     pub payload_bytes: usize,
+    /// Nodes that are called, all in one process.
+    pub nodes: usize,
+    /// Other members that the client knows, of which some change all the time.
+    pub members: usize,
     /// Relays between client and server, each a process of its own.
     pub relays: usize,
     /// Whether a slow peer, a dead one, and a bulk of bytes keep the client busy beside it.
     pub is_troubled: bool,
 }
 
-const CALLS: Workload = Workload {
+/// What the others differ from.
+pub const CALLS: Workload = Workload {
     name: "",
     kind: Kind::Call,
     tasks: 64,
     payload_bytes: 64,
+    nodes: 1,
+    members: 0,
     relays: 0,
     is_troubled: false,
 };
@@ -72,7 +81,7 @@ impl Workload {
 
     /// Finds a row by its full name.
     pub fn named(name: &str) -> Option<Self> {
-        ROWS.iter().copied().find(|row| row.name == name)
+        ROWS.iter().copied().find(|row| row.name == name).or_else(|| growth::named(name))
     }
 
     /// Every how many calls of one task the latency is taken: each call of a lonely caller, whose

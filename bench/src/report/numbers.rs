@@ -10,8 +10,10 @@ pub type Figure = fn(&Cell) -> Option<f64>;
 pub struct Spread {
     /// The middle one, or between the two in the middle.
     pub median: f64,
-    min: f64,
-    max: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
 }
 
 impl Spread {
