@@ -27,8 +27,9 @@ pub fn measure() {
         let far = it.next_hop(|to| to.group() != 1);
         let pick = it.pick();
         let (changes, picks) = it.changes();
-        let show =
-            |nanos: Option<f64>| nanos.map_or("–".to_owned(), |nanos| format!("{nanos:.1}"));
+        let show = |nanos: Option<f64>| {
+            nanos.map_or_else(|| "–".to_owned(), |nanos| format!("{nanos:.1}"))
+        };
         println!(
             "| {} | {} | {} | {} | {} | {pick:.0} | {first:.0} | {again:.0} |",
             layout.name,

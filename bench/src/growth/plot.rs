@@ -42,7 +42,7 @@ const RIGHT: f64 = 396.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 214.0;
 /// Of the legend: a name, a sample of the line before it, and the room between two of them.
-const NAME: f64 = 52.0;
+const NAME: f64 = 60.0;
 const SAMPLE: f64 = 18.0;
 const GAP: f64 = 16.0;
 
