@@ -24,9 +24,6 @@ use crate::wire::{Counts, Frame, HEADER_LEN, Header, Kind, Reason};
 pub(crate) use put::{LONGER, Put, PutError};
 use share::Share;
 
-/// Batches larger than this are not kept once the lane has nothing to write.
-const IDLE_BATCH_BYTES_MAX: usize = 256 << 10;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -271,6 +268,7 @@ impl Lane {
         let mut expired = Vec::new();
         let mut queue = self.queue.lock();
         queue.outbox.sweep(now, &mut expired);
+        queue.outbox.free_idle(now);
         self.relieve(queue);
         expired
     }
@@ -371,7 +369,7 @@ impl Lane {
         if is_last() {
             return Poll::Ready(Ready::Last);
         }
-        batch.shrink(IDLE_BATCH_BYTES_MAX);
+        queue.outbox.rest(batch);
         queue.writer = Some(cx.waker().clone());
         Poll::Pending
     }

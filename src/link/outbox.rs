@@ -16,9 +16,11 @@
 
 mod batch;
 mod passing;
+mod run;
 
 pub(crate) use batch::Batch;
 use passing::Passing;
+use run::Run;
 
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
@@ -74,6 +76,10 @@ pub(crate) struct Outbox {
     returned: Run,
     fresh: Run,
     passing: Passing,
+    /// The batch's, while there is nothing to write.
+    spare: Vec<u8>,
+    /// When frames were last taken.
+    taken_at: Millis,
     /// Bytes that the writer has taken and not yet written.
     writing: usize,
     /// How much of the batch that it has taken belongs to others.
@@ -95,6 +101,8 @@ impl Outbox {
             returned: Run::new(),
             fresh: Run::new(),
             passing: Passing::default(),
+            spare: Vec::new(),
+            taken_at: Millis::default(),
             writing: 0,
             writing_passing: 0,
             earliest: Millis::NEVER,
@@ -227,6 +235,10 @@ impl Outbox {
         let is_return = self.returned.waiting() > 0;
         let run = if is_return { &mut self.returned } else { &mut self.fresh };
         batch.clear();
+        if batch.buffer.capacity() < self.spare.capacity() {
+            std::mem::swap(&mut batch.buffer, &mut self.spare);
+        }
+        self.taken_at = now;
         batch.origin = run.origin;
         batch.taken_at = now;
         std::mem::swap(&mut run.buffer, &mut batch.buffer);
@@ -267,6 +279,25 @@ impl Outbox {
         self.writing = left;
         if left == 0 {
             self.writing_passing = 0;
+        }
+    }
+
+    /// There is nothing to write for now: keeps the room of a batch that is done.
+    pub(crate) fn rest(&mut self, batch: &mut Batch) {
+        if batch.buffer.capacity() > IDLE_BYTES_MAX {
+            batch.clear();
+            self.spare = std::mem::take(&mut batch.buffer);
+        }
+    }
+
+    /// Frees what a burst has left behind, if nothing went for a while.
+    pub(crate) fn free_idle(&mut self, now: Millis) {
+        if self.queued() > 0 || now.since(self.taken_at) < IDLE_MS {
+            return;
+        }
+        self.spare = Vec::new();
+        if self.fresh.buffer.is_empty() && self.fresh.buffer.capacity() > IDLE_BYTES_MAX {
+            self.fresh.buffer = Vec::new();
         }
     }
 
@@ -403,82 +434,9 @@ impl Drop for Unsealed<'_> {
     }
 }
 
-/// Frames one behind the other.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Clone))]
-struct Run {
-    buffer: Vec<u8>,
-    /// Where the waiting frames begin in `buffer`: those before were taken back.
-    head: usize,
-    /// Position of `buffer[0]`.
-    origin: u64,
-}
-
-impl Run {
-    const fn new() -> Self {
-        Self { buffer: Vec::new(), head: 0, origin: 0 }
-    }
-
-    /// Position of the first frame that waits.
-    const fn start(&self) -> u64 {
-        self.origin + self.head as u64
-    }
-
-    /// Position behind the last frame.
-    const fn end(&self) -> u64 {
-        self.origin + self.buffer.len() as u64
-    }
-
-    /// Bytes that wait.
-    const fn waiting(&self) -> usize {
-        self.buffer.len() - self.head
-    }
-
-    /// Shows each waiting frame.
-    fn each(&self, mut see: impl FnMut(&Header, usize)) {
-        let mut at = self.head;
-        while let Some(len) = queued::len(&self.buffer, at) {
-            if let Some(header) = queued::header(&self.buffer, at) {
-                see(&header, len);
-            }
-            at += len;
-        }
-    }
-
-    fn void(&mut self, position: u64) -> bool {
-        let is_here = (self.start()..self.end()).contains(&position);
-        let at = usize::try_from(position.saturating_sub(self.origin));
-        is_here && at.is_ok_and(|at| queued::void(&mut self.buffer, at))
-    }
-
-    /// Takes back each frame that `keep` does not want, then gives up the room of what was taken
-    /// back in front, once it is all or more than `slack`.
-    fn retain(&mut self, slack: usize, keep: &mut impl FnMut(&mut [u8], usize, Header) -> bool) {
-        let mut at = self.head;
-        let mut is_leading = true;
-        while let Some(len) = queued::len(&self.buffer, at) {
-            let is_kept = queued::header(&self.buffer, at)
-                .is_some_and(|header| keep(&mut self.buffer, at, header));
-            if !is_kept {
-                queued::void(&mut self.buffer, at);
-            }
-            at += len;
-            is_leading &= !is_kept;
-            if is_leading {
-                self.head = at;
-            }
-        }
-        if self.head == self.buffer.len() {
-            self.origin += self.buffer.len() as u64;
-            self.buffer.clear();
-            self.head = 0;
-        } else if self.head > slack {
-            self.buffer.drain(..self.head);
-            self.origin += self.head as u64;
-            self.head = 0;
-        }
-    }
-}
+/// What an outbox that nothing goes through may keep allocated, and after how long.
+const IDLE_BYTES_MAX: usize = 4 << 10;
+const IDLE_MS: u64 = 1_000;
 
 /// How often an outbox that is not being written looks for frames that have expired.
 const SWEEP_MS: u64 = 20;

@@ -58,13 +58,6 @@ impl Batch {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Frees what a burst has left behind.
-    pub(crate) fn shrink(&mut self, bytes_max: usize) {
-        if self.ranges.is_empty() && self.buffer.capacity() > bytes_max {
-            self.buffer = Vec::new();
-        }
-    }
-
     /// From the first frame of which no byte was written to the end of the buffer.
     pub(super) fn unwritten_tail(&self) -> Range<usize> {
         let end = self.buffer.len();

@@ -134,6 +134,29 @@ fn p08_what_expires_behind_a_stuck_writer_gives_its_room_back() {
 }
 
 #[test]
+fn a_burst_leaves_its_room_to_the_next_one_and_nothing_behind_when_none_comes() {
+    let mut outbox = Outbox::new(Bounds { bytes_max: 1 << 20, ..BOUNDS });
+    let mut batch = Batch::default();
+    let held = |outbox: &Outbox, batch: &Batch| {
+        outbox.fresh.buffer.capacity() + outbox.spare.capacity() + batch.buffer.capacity()
+    };
+    let mut before = 0;
+    for burst in 0..5 {
+        put(&mut outbox, Class::Data, header(Kind::Request, 1), Millis::NEVER, 500_000).unwrap();
+        outbox.take(Millis(burst), &mut batch, &mut Vec::new());
+        write(&mut outbox, &mut batch, usize::MAX);
+        outbox.rest(&mut batch);
+        outbox.free_idle(Millis(burst + IDLE_MS - 1));
+        let now = held(&outbox, &batch);
+        assert!(burst < 2 || now == before, "{now} bytes after {before}");
+        before = now;
+    }
+    assert!(before > 500_000);
+    outbox.free_idle(Millis(4 + IDLE_MS));
+    assert_eq!(held(&outbox, &batch), 0);
+}
+
+#[test]
 fn p05_the_time_left_shrinks_by_the_time_lain_also_across_a_session() {
     let mut outbox = Outbox::new(BOUNDS);
     let mut batch = Batch::default();
