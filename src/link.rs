@@ -23,6 +23,7 @@ mod lane;
 mod line;
 mod outbox;
 mod pump;
+mod read_buffer;
 mod session;
 mod state;
 

@@ -6,26 +6,18 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
-use tokio::time::timeout;
 
 use super::home::{Flow, Inbound, Violation};
 use super::lane::Ready;
 use super::outbox::{Batch, Unsent};
+use super::read_buffer::ReadBuffer;
 use super::session::Session;
 use crate::net;
 use crate::wire::{FrameError, FrameLimits, Reason, decode};
 
-/// The least room for a read; what an idle lane holds.
-const READ_BYTES_MIN: usize = 4 << 10;
-/// The most room for a read.
-const READ_BYTES_MAX: usize = 128 << 10;
-/// After this long without a byte a large buffer is given back.
-const IDLE: Duration = Duration::from_millis(100);
 /// Frames handled before other tasks, the writer among them, get their turn.
 const FRAMES_PER_TURN: u32 = 64;
 
@@ -89,7 +81,7 @@ async fn read_on(
             return Err(PumpError::Frozen);
         }
         let mut turn = 0;
-        while let Ok(frame) = decode(&mut buffer.bytes, limits)? {
+        while let Ok(frame) = decode(buffer.bytes(), limits)? {
             if inbound.on_frame(frame, now)? == Flow::Wait {
                 poll_fn(|cx| inbound.poll_ready(cx)).await?;
             }
@@ -99,51 +91,6 @@ async fn read_on(
                 yield_now().await;
             }
         }
-    }
-}
-
-/// What was read and is not yet handled.
-#[derive(Debug)]
-struct ReadBuffer {
-    bytes: BytesMut,
-    /// For the next read.
-    room: usize,
-    /// It holds more than an idle lane should.
-    is_large: bool,
-}
-
-impl Default for ReadBuffer {
-    fn default() -> Self {
-        Self { bytes: BytesMut::new(), room: READ_BYTES_MIN, is_large: false }
-    }
-}
-
-impl ReadBuffer {
-    /// Reads what there is. When there is nothing for a while, a large buffer is given back.
-    async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        if self.bytes.capacity() - self.bytes.len() < self.room / 2 {
-            // The same memory again, unless frames still hold slices of it.
-            self.bytes.reserve(self.room);
-            self.is_large |= self.room > READ_BYTES_MIN;
-        }
-        let in_time = if self.is_large {
-            timeout(IDLE, io.read_buf(&mut self.bytes)).await.ok()
-        } else {
-            None
-        };
-        let read = match in_time {
-            Some(read) => read?,
-            None => {
-                if self.is_large && self.bytes.is_empty() {
-                    self.bytes = BytesMut::with_capacity(READ_BYTES_MIN);
-                    self.is_large = false;
-                }
-                io.read_buf(&mut self.bytes).await?
-            }
-        };
-        // Room follows what comes, not what a length field says.
-        self.room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
-        Ok(read)
     }
 }
 
