@@ -1,5 +1,5 @@
-//! How many instructions a call, a message and a round trip on a stream take, from the user's code
-//! and back to it: a node talks to itself, over the same lanes as to others but in memory, on one
+//! How many instructions a call, a message and a round trip on a stream take, and how often each
+//! allocates memory, from the user's code and back to it: a node talks to itself, over the same lanes as to others but in memory, on one
 //! thread.
 //!
 //! ```sh
@@ -7,7 +7,7 @@
 //! cargo run --release --manifest-path bench/instructions/Cargo.toml -- --set   # makes that the number to keep
 //! ```
 //!
-//! Counted by callgrind, so `valgrind` must be installed: of one build the count is the same within
+//! Counted by callgrind and dhat, so `valgrind` must be installed: of one build the count is the same within
 //! a fraction of a per cent, whatever else the machine does. Each work is done twice, a few and many
 //! times; what the difference took is what is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 
 /// More than the committed number by this factor is a failure.
 const TOO_MANY: f64 = 1.05;
+/// Fewer than this do not count: few works allocate at all.
+const A_FEW: f64 = 0.1;
 /// How often each is done.
 const FEW: u64 = 500;
 const MANY: u64 = 5_500;
@@ -116,17 +118,21 @@ async fn calls(node: &Node, times: u64) {
 fn compare(is_set: bool) -> ExitCode {
     let known = read();
     let (mut found, mut is_worse) = (BTreeMap::new(), false);
-    println!("instructions     now  before  ratio");
-    for work in WORKS {
-        let now = (instructions(work, MANY) - instructions(work, FEW)) / (MANY - FEW);
-        let before = known.get(work).copied().unwrap_or(now);
-        let ratio = now as f64 / before as f64;
-        is_worse |= ratio > TOO_MANY;
-        println!("{work:12} {now:7} {before:7}  {ratio:.3}");
-        found.insert(work, now);
+    println!("{:27} {:>8} {:>8}  ratio", "", "now", "before");
+    for (what, count) in [INSTRUCTIONS, ALLOCATIONS] {
+        for work in WORKS {
+            let each = (MANY - FEW) as f64;
+            let now = (count(work, MANY) as f64 - count(work, FEW) as f64) / each;
+            let name = format!("{what} of a {work}");
+            let before = known.get(&name).copied().unwrap_or(now);
+            is_worse |= now > before * TOO_MANY + A_FEW;
+            println!("{name:27} {now:8.2} {before:8.2}  {:.3}", (now + A_FEW) / (before + A_FEW));
+            found.insert(name, now);
+        }
     }
     if is_set {
-        let text: String = found.iter().map(|(work, now)| format!("{work} = {now}\n")).collect();
+        let text: String =
+            found.iter().map(|(name, now)| format!("\"{name}\" = {now:.2}\n")).collect();
         std::fs::write(file(), text).expect("the file can be written");
         return ExitCode::SUCCESS;
     }
@@ -140,29 +146,48 @@ fn compare(is_set: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// How many a process of its own takes.
-fn instructions(work: &str, times: u64) -> u64 {
+/// What is counted, and how.
+type Counted = (&'static str, fn(&str, u64) -> u64);
+
+const INSTRUCTIONS: Counted = ("instructions", |work, times| {
+    let said = under_valgrind(&["--tool=callgrind", "--callgrind-out-file=/dev/null"], work, times);
+    number_behind("Collected : ", &said)
+});
+
+const ALLOCATIONS: Counted = ("allocations", |work, times| {
+    let said = under_valgrind(&["--tool=dhat", "--dhat-out-file=/dev/null"], work, times);
+    number_behind(" bytes in ", &said)
+});
+
+/// Does the work in a process of its own; what valgrind says of it.
+fn under_valgrind(tool: &[&str], work: &str, times: u64) -> String {
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(tool)
         .arg(std::env::current_exe().unwrap())
         .args([work, &times.to_string()])
         .output()
         .expect("valgrind is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    let count = said.lines().find_map(|line| line.split_once("Collected : "));
-    count.and_then(|(_, count)| count.trim().parse().ok()).expect("callgrind tells the count")
+    said
+}
+
+/// The number behind the first such words.
+fn number_behind(words: &str, said: &str) -> u64 {
+    let (_, rest) = said.split_once(words).expect("valgrind tells the count");
+    let digits = rest.chars().take_while(|digit| digit.is_ascii_digit() || *digit == ',');
+    digits.filter(char::is_ascii_digit).collect::<String>().parse().expect("a number")
 }
 
 fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("counts.toml")
 }
 
-fn read() -> BTreeMap<String, u64> {
+fn read() -> BTreeMap<String, f64> {
     let text = std::fs::read_to_string(file()).unwrap_or_default();
     let number = |line: &str| {
-        let (work, count) = line.split_once(" = ")?;
-        Some((work.to_owned(), count.parse().ok()?))
+        let (name, count) = line.split_once(" = ")?;
+        Some((name.trim_matches('"').to_owned(), count.parse().ok()?))
     };
     text.lines().filter_map(number).collect()
 }
