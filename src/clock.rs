@@ -45,8 +45,9 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Self {
         // Tests may stop tokio's time, of which the system knows nothing; they are not optimized.
+        let began = Instant::now();
         let coarse = if cfg!(debug_assertions) { None } else { Coarse::start() };
-        Self { began: Instant::now(), coarse }
+        Self { began, coarse }
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -57,6 +58,11 @@ impl Clock {
     /// better.
     pub(crate) fn lately(&self) -> Millis {
         self.coarse.map_or_else(|| self.now(), |coarse| Millis(coarse.now_ms()))
+    }
+
+    /// How many milliseconds [`Clock::lately`] may be behind.
+    pub(crate) const fn late_ms(&self) -> u64 {
+        if self.coarse.is_some() { coarse::TICK_MS_MAX } else { 0 }
     }
 
     /// From when on something is counted that may take `timeout`.

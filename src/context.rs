@@ -101,7 +101,7 @@ impl Context {
         }))
     }
 
-    /// The same in the place of an earlier context of the same session, if nobody has that any more.
+    /// The same in the place of an earlier context of the same node, if nobody has that any more.
     fn renew(mut self, origin: Origin<'_>) -> Self {
         let Some(inner) = Arc::get_mut(&mut self.0) else { return Self::new(origin) };
         inner.peer = origin.peer;

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -93,6 +95,44 @@ async fn messages_of_different_senders_are_handled_side_by_side() {
     }
     let began = began.until_len(11).await;
     assert_eq!(began.iter().filter(|peer| **peer == addr("1.1.2")).count(), 10);
+}
+
+/// A handler's future that is done at once, and says when it is dropped; that of message 1 panics.
+struct Dropped(u64, Recorder<u64>);
+
+impl Future for Dropped {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.1.add(self.0);
+        assert_ne!(self.0, 1, "as the test wants");
+    }
+}
+
+#[tokio::test]
+async fn p21_what_a_handler_holds_is_dropped_when_it_is_done_and_a_panic_then_costs_no_other_message()
+ {
+    let cluster = Cluster::new();
+    let (sender, _) = cluster.sender(FROM).await;
+    let dropped = Recorder::new();
+    let drops = dropped.clone();
+    let receiver = cluster
+        .builder(TO)
+        .on_message(move |_, message: Number| Dropped(message.number, drops.clone()));
+    let receiver = receiver.start().await.unwrap();
+    for n in 0..4 {
+        sender.send(addr(TO), &number(n)).await.unwrap();
+        // Before the next one comes.
+        assert!(dropped.until_len(n as usize + 1).await.iter().copied().eq(0..=n));
+    }
+    assert_eq!(receiver.stats().panics, 1);
+    assert_eq!(receiver.stats().handled, 4);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 /// How far behind the clock may be that is good enough, in milliseconds: that of kernels with 250
 /// ticks a second and more.
-const TICK_MS_MAX: u64 = 4;
+pub(super) const TICK_MS_MAX: u64 = 4;
 
 const NANOS_OF_MS: u64 = 1_000_000;
 

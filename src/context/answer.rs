@@ -60,9 +60,16 @@ impl Asked {
         }
     }
 
-    /// The same for another request of the same session.
+    /// The same for another request.
     pub(super) fn renew(&mut self, asking: Asking<'_>) {
-        let Asking { session, request, deadline, wants_reply, place, .. } = asking;
+        let Asking { session, source, request, deadline, wants_reply, place } = asking;
+        // Mostly it is the same one.
+        if !Arc::ptr_eq(&self.session, session) {
+            self.session = Arc::clone(session);
+        }
+        if !Arc::ptr_eq(&self.source, source) {
+            self.source = Arc::clone(source);
+        }
         self.came = came(session);
         self.request = request;
         self.deadline = deadline;

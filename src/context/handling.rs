@@ -28,11 +28,19 @@ pub(crate) enum Unstarted {
 pub(crate) struct Slot(Option<ReusableBoxFuture<'static, ()>>);
 
 impl Slot {
+    /// The future has to drop what it holds when it ends, and not only when it is dropped: async
+    /// blocks do.
     pub(crate) fn put(&mut self, future: impl Future<Output = ()> + Send + 'static) {
         match &mut self.0 {
             Some(place) => place.set(future),
             None => self.0 = Some(ReusableBoxFuture::new(future)),
         }
+    }
+
+    /// Drops the future of a handler, which may panic.
+    fn clear(&mut self) -> Result<(), Panicked> {
+        let future = self.0.take();
+        catch_unwind(AssertUnwindSafe(|| drop(future))).map_err(|_| Panicked)
     }
 
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -93,7 +101,8 @@ impl Handling {
             }
             Ok(Err(unstarted)) => Err(Unbegun::Unstarted(unstarted)),
             Err(_) => {
-                self.slot = Slot::default();
+                // One panic is enough to tell of.
+                self.slot.clear().ok();
                 Err(Unbegun::Panicked)
             }
         }
@@ -123,7 +132,7 @@ impl Future for Handling {
             }
             Err(_) => {
                 this.is_running = false;
-                this.slot = Slot::default();
+                this.slot.clear().ok();
                 Poll::Ready(Err(Panicked))
             }
         }
@@ -137,8 +146,7 @@ impl Drop for Handling {
         }
         // The future goes first: only then has the work really ended, and the place of its request
         // is free.
-        let slot = std::mem::take(&mut self.slot);
-        let ended = catch_unwind(AssertUnwindSafe(|| drop(slot)));
+        let ended = self.slot.clear();
         if let Some(answer) = self.context.take().and_then(Context::into_answer) {
             if ended.is_err() {
                 answer.count_panic();

@@ -139,7 +139,10 @@ impl RpcLane {
             self.dispatch.fars.overtaken(&source.rpc, late);
             return;
         }
-        if let Err(violation) = requests.on_request(frame, now) {
+        requests.swap_handling(&mut self.requests);
+        let outcome = requests.on_request(frame, now);
+        requests.swap_handling(&mut self.requests);
+        if let Err(violation) = outcome {
             // The harbor that brought it is not to blame.
             tracing::warn!(peer = %header.from, %violation, "request from beyond refused");
         }

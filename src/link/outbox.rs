@@ -391,6 +391,11 @@ impl Outbox {
         self.writing_passing = 0;
         self.earliest = Millis(0);
         self.drop_fleeting();
+        // Who knows when there is another session.
+        self.spare = Vec::new();
+        if self.fresh.buffer.is_empty() {
+            self.fresh.buffer = Vec::new();
+        }
         let one_way = self.one_way_taken - one_way_left;
         self.one_way_taken = 0;
         Handed { below: self.first_waiting(), one_way }

@@ -69,6 +69,10 @@ impl ReadBuffer {
             return;
         }
         let size = (self.bytes.len() + self.room).next_power_of_two();
+        let held = |used: &[(BytesMut, usize)]| used.iter().map(|(_, size)| size).sum::<usize>();
+        while held(&self.used) + self.size > USED_BYTES_MAX && !self.used.is_empty() {
+            self.used.remove(0);
+        }
         let mut last = (std::mem::take(&mut self.bytes), self.size);
         let found = self.used.iter_mut().position(|(used, _)| used.try_reclaim(size));
         (self.bytes, self.size) = match found {
@@ -79,9 +83,6 @@ impl ReadBuffer {
         last.0.clear();
         if last.1 > READ_BYTES_MIN {
             self.used.push(last);
-        }
-        while self.used.iter().map(|(_, size)| size).sum::<usize>() > USED_BYTES_MAX {
-            self.used.remove(0);
         }
     }
 

@@ -51,7 +51,10 @@ where
             if !may_run() {
                 return Err(Unstarted::Late);
             }
-            slot.put(handler(context, message));
+            let running = handler(context, message);
+            slot.put(async move {
+                running.await;
+            });
             Ok(())
         };
     let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
@@ -78,7 +81,10 @@ where
             if !may_run() {
                 return Err(Unstarted::Late);
             }
-            slot.put(handler(context, body));
+            let running = handler(context, body);
+            slot.put(async move {
+                running.await;
+            });
             Ok(())
         };
     let layered: Arc<layer::Handler> = Arc::new(move |context, body| {

@@ -23,7 +23,8 @@ use crate::layer::{CallKind, Encoded, Ended, Handler, Incoming, Layers};
 use crate::link::{PutError, Session, Violation};
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
-/// A handler whose first poll takes longer than this holds up everything else on its lane.
+/// A handler whose first poll takes longer than this holds up everything else on its lane. By a coarse
+/// clock it may seem to, when it takes half as long.
 const SLOW_POLL_MS: u64 = 10;
 
 /// The methods that a node serves, by their numbers.
@@ -139,9 +140,6 @@ pub(crate) struct Requests {
     node: Arc<dyn Any + Send + Sync>,
     /// For the next handler.
     handling: Handling,
-    /// When time was last looked at after a handler, exactly and by ticks.
-    polled: Millis,
-    ticked: Millis,
 }
 
 impl Requests {
@@ -151,13 +149,18 @@ impl Requests {
         source: Arc<Source>,
         node: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        let (polled, ticked) = (Millis::default(), Millis::default());
-        Self { server, session, source, node, handling: Handling::default(), polled, ticked }
+        Self { server, session, source, node, handling: Handling::default() }
     }
 
     /// The same for another source, whose frames come over the same connection.
     pub(crate) fn beyond(&self, session: Arc<Session>, source: Arc<Source>) -> Self {
         Self::new(Arc::clone(&self.server), session, source, Arc::clone(&self.node))
+    }
+
+    /// Swaps what the next handler gets with those of another source: one is enough for all whose
+    /// frames come over the same connection.
+    pub(crate) fn swap_handling(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.handling, &mut other.handling);
     }
 
     /// Takes a request that has arrived. Never waits: a handler that is not done when polled first
@@ -193,6 +196,7 @@ impl Requests {
         let session = &self.session;
         let layers = (!self.server.layers.is_empty()).then_some(&self.server.layers);
         let may_run = || !header.is_one_way() || session.count_handled();
+        let before = home.clock.lately();
         let begun = self.handling.begin(context, |context, slot| match layers {
             None => (registered.start)(context, body, slot, &may_run),
             Some(layers) => {
@@ -205,7 +209,10 @@ impl Requests {
             return Ok(self.take_back(unstarted)?);
         }
         home.counters.requests.add(1);
-        self.watch(method, now);
+        let took_ms = home.clock.lately().since(before);
+        if took_ms + home.clock.late_ms() >= SLOW_POLL_MS {
+            tracing::warn!(method, took_ms, "handler blocks its lane");
+        }
         match begun {
             Ok(Poll::Ready(())) => Ok(()),
             Ok(Poll::Pending) => {
@@ -216,22 +223,6 @@ impl Requests {
                 on_panic(self.handling.last().cloned(), method);
                 Ok(())
             }
-        }
-    }
-
-    /// Warns of a handler that took long. The exact time is asked for only if a tick of the coarse
-    /// clock has passed, so up to a tick of what ran before counts as well.
-    fn watch(&mut self, method: &'static str, read: Millis) {
-        let clock = self.session.link.home.clock;
-        let ticked = clock.lately();
-        if ticked == self.ticked {
-            return;
-        }
-        self.ticked = ticked;
-        let before = std::mem::replace(&mut self.polled, clock.now()).max(read);
-        let took_ms = self.polled.since(before);
-        if took_ms >= SLOW_POLL_MS {
-            tracing::warn!(method, took_ms, "handler blocks its lane");
         }
     }
 
