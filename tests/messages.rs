@@ -126,10 +126,10 @@ async fn p21_what_a_handler_holds_is_dropped_when_it_is_done_and_a_panic_then_co
         .builder(TO)
         .on_message(move |_, message: Number| Dropped(message.number, drops.clone()));
     let receiver = receiver.start().await.unwrap();
-    for n in 0..4 {
+    for (n, len) in (0..4).zip(1..) {
         sender.send(addr(TO), &number(n)).await.unwrap();
         // Before the next one comes.
-        assert!(dropped.until_len(n as usize + 1).await.iter().copied().eq(0..=n));
+        assert!(dropped.until_len(len).await.iter().copied().eq(0..=n));
     }
     assert_eq!(receiver.stats().panics, 1);
     assert_eq!(receiver.stats().handled, 4);
