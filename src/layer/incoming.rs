@@ -118,6 +118,7 @@ impl Last {
             self.has_run.store(false, Ordering::Relaxed);
             Err(call.refuse(reason, text))
         };
+        let is_shortened = call.deadline < self.context.deadline();
         self.context.change(call.deadline, call.metadata.clone());
         let handling = match (self.handler)(self.context.clone(), call.body.clone()) {
             Ok(handling) => handling,
@@ -125,6 +126,10 @@ impl Last {
         };
         if !(self.count)() {
             return refuse(Reason::Expired, "its connection is over".to_owned());
+        }
+        if !is_shortened && !self.is_one_way {
+            // Past its own deadline the caller knows better, and is not to be told anything.
+            return Ok(Reply(handling.await?.0));
         }
         match timeout_at(call.clock.instant(call.deadline), handling).await {
             Ok(outcome) => Ok(Reply(outcome?.0)),
