@@ -14,6 +14,7 @@
 
 mod accept;
 mod account;
+mod calls;
 mod dial;
 mod driver;
 mod exchange;
@@ -28,7 +29,7 @@ mod session;
 mod state;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +37,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 pub(crate) use accept::Door;
+use calls::Calls;
 pub(crate) use driver::Event;
 pub(crate) use far::Far;
 pub(crate) use home::{Carried, Carrying, Flow, Home, Inbound, Upper, Violation};
@@ -51,6 +53,9 @@ use crate::wire::{GoAway, Header, Kind, Pulse, Reason};
 
 /// Events that wait for a link's driver.
 const EVENTS_MAX: usize = 64;
+
+/// As many tasks may put messages: how many do is not known.
+const SENDERS: u64 = 64;
 
 /// How long after a failed attempt to connect others are picked.
 const FAILED_MS: u64 = 1_000;
@@ -72,7 +77,9 @@ pub(crate) struct Link {
     /// When the driver last ran: a reader that finds this long ago was stopped itself.
     awake: AtomicU64,
     /// Calls to the peer that wait for a reply.
-    pub(crate) calls: AtomicUsize,
+    pub(crate) calls: Calls,
+    /// Handlers of the peer's requests that have a task each.
+    handlers: AtomicU64,
     /// The peer has said that it drains. The lanes look at it under their locks.
     is_draining: Arc<AtomicBool>,
     /// Lanes on which any sign of life is waited for.
@@ -85,6 +92,16 @@ pub(crate) struct Link {
     is_member: AtomicBool,
     /// The last thing that went wrong, for errors.
     trouble: Mutex<String>,
+}
+
+/// Keeps a handler counted; see [`Link::handler`].
+#[derive(Debug)]
+pub(crate) struct AtWork(Arc<Link>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.handlers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Link {
@@ -105,7 +122,8 @@ impl Link {
             demand,
             heard: AtomicU64::new(now),
             awake: AtomicU64::new(now),
-            calls: AtomicUsize::new(0),
+            calls: Calls::default(),
+            handlers: AtomicU64::new(0),
             is_draining,
             probed: Default::default(),
             failed: AtomicU64::new(0),
@@ -275,16 +293,19 @@ impl Link {
         self.lanes.iter().all(Lane::is_flushed)
     }
 
-    /// Calls to the peer that wait for a reply.
-    pub(crate) fn calls_waiting(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+    /// How many tasks may put a frame into the lane in a moment: callers, and handlers that have a
+    /// task of their own. The others are done before their lane's writer runs.
+    fn crowd(&self, lane: LaneId) -> u64 {
+        match lane {
+            LaneId::Rpc => self.calls.waiting() + self.handlers.load(Ordering::Relaxed),
+            _ => SENDERS,
+        }
     }
 
-    /// Whether more frames are likely to be put in a moment. The last batch does not tell: a writer
-    /// that runs right after each caller finds one frame each time, however many callers there are.
-    /// A lonely caller waits for its reply, and should not pay for company that does not come.
-    fn is_crowded(&self, lane: LaneId) -> bool {
-        lane != LaneId::Rpc || self.calls_waiting() > 1
+    /// A handler of the peer's requests that has a task, as long as the value is kept.
+    pub(crate) fn handler(self: &Arc<Self>) -> AtWork {
+        self.handlers.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(self))
     }
 
     /// Whether the peer takes nothing new.

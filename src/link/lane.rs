@@ -26,6 +26,7 @@ use share::Share;
 
 /// See the module.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
     /// Wakes the driver: frames wait and the lane is not up.
@@ -59,21 +60,27 @@ pub(super) enum Ready {
     Last,
 }
 
+/// What each put changes lies in front, behind the lock.
 #[derive(Debug)]
+#[repr(C)]
 struct Queue {
     outbox: Outbox,
-    account: Account,
-    session: Option<Arc<Session>>,
-    /// Final counts of the last session that the peer knows of, for the next handshake.
-    last: Counts,
     /// The writer, while it waits for frames.
     writer: Option<Waker>,
+    /// How many frames it waits for.
+    wanted: u64,
+    /// Put since it has taken some.
+    put: u64,
+    session: Option<Arc<Session>>,
     /// Has been full and is not yet half empty: so that those who wait for room do not wait for it
     /// frame by frame.
     is_congested: bool,
     closed: Option<Reason>,
     /// What of it belongs to others.
     share: Share,
+    /// Final counts of the last session that the peer knows of, for the next handshake.
+    last: Counts,
+    account: Account,
 }
 
 impl Lane {
@@ -95,6 +102,8 @@ impl Lane {
                 session: None,
                 last: Counts::default(),
                 writer: None,
+                wanted: 1,
+                put: 0,
                 is_congested: false,
                 closed: None,
                 share: Share::new(passing, config.relay_bytes_max),
@@ -142,13 +151,14 @@ impl Lane {
         (put.header.id, prepared) = prepare(queue.outbox.next_position())?;
         let Put { class, header, deadline, extension_len, body_len, .. } = put;
         queue.outbox.put(class, header, deadline, (extension_len, body_len), body)?;
+        queue.put += 1;
         self.wake(queue);
         Ok(prepared)
     }
 
     fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
         queue.count_passing();
-        let writer = queue.writer.take();
+        let writer = if queue.put < queue.wanted { None } else { queue.writer.take() };
         let is_down = queue.session.is_none();
         drop(queue);
         match writer {
@@ -370,7 +380,17 @@ impl Lane {
             return Poll::Ready(Ready::Last);
         }
         queue.outbox.rest(batch);
-        queue.writer = Some(cx.waker().clone());
+        (queue.writer, queue.wanted) = (Some(cx.waker().clone()), 1);
+        Poll::Pending
+    }
+
+    /// Waits until so many frames have been put since the last were taken.
+    pub(super) fn poll_enough(&self, frames: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.lock();
+        if queue.put >= frames {
+            return Poll::Ready(());
+        }
+        (queue.writer, queue.wanted) = (Some(cx.waker().clone()), frames);
         Poll::Pending
     }
 
@@ -378,6 +398,7 @@ impl Lane {
     pub(super) fn take(&self, now: Millis, batch: &mut Batch, expired: &mut Vec<Unsent>) {
         self.moved.store(now.0, Ordering::Relaxed);
         let mut queue = self.queue.lock();
+        (queue.writer, queue.put) = (None, 0);
         queue.outbox.take(now, batch, expired);
         // What had expired or was taken back is gone now, and perhaps nothing is left to write.
         self.relieve(queue);
@@ -436,7 +457,9 @@ impl Queue {
             return Err(PutError::TooLarge);
         }
         let checked = self.outbox.check(put.class, len);
-        self.is_congested |= checked == Err(Rejected::Full) && put.header.hops == 0;
+        if checked == Err(Rejected::Full) && put.header.hops == 0 {
+            self.is_congested = true;
+        }
         checked.map_err(PutError::from)
     }
 

@@ -67,25 +67,27 @@ pub(crate) struct Bounds {
 }
 
 /// See the module.
+/// What each put changes lies in front.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
+#[repr(C)]
 pub(crate) struct Outbox {
+    fresh: Run,
+    /// Bytes that the writer has taken and not yet written.
+    writing: usize,
+    /// No waiting frame expires before this.
+    earliest: Millis,
     bounds: Bounds,
     /// Goes first. It is a run of its own because what followed it may have been taken back
     /// meanwhile, and positions never change.
     returned: Run,
-    fresh: Run,
     passing: Passing,
     /// The batch's, while there is nothing to write.
     spare: Vec<u8>,
     /// When frames were last taken.
     taken_at: Millis,
-    /// Bytes that the writer has taken and not yet written.
-    writing: usize,
     /// How much of the batch that it has taken belongs to others.
     writing_passing: usize,
-    /// No waiting frame expires before this.
-    earliest: Millis,
     /// Position at which the session that is up began.
     session_floor: u64,
     /// One-way frames taken by the writer in this session.
@@ -145,7 +147,9 @@ impl Outbox {
         }
         frame.start = frame.buffer.len();
         self.passing.enter(&header, len);
-        self.earliest = self.earliest.min(deadline);
+        if deadline < self.earliest {
+            self.earliest = deadline;
+        }
         Ok(position)
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 
 use super::home::{Flow, Inbound, Violation};
-use super::lane::Ready;
+use super::lane::{Lane, Ready};
 use super::outbox::{Batch, Unsent};
 use super::read_buffer::ReadBuffer;
 use super::session::Session;
@@ -20,6 +20,11 @@ use crate::wire::{FrameError, FrameLimits, Reason, decode};
 
 /// Frames handled before other tasks, the writer among them, get their turn.
 const FRAMES_PER_TURN: u32 = 64;
+
+/// What a write waits for, if a crowd may put more frames: a part of it, and not all, so that this
+/// end and the other one work at the same time; but no fewer frames than pay for the write.
+const CROWD_PARTS: u64 = 4;
+const FRAMES_MIN: u64 = 16;
 
 /// Why a reader or writer stopped.
 #[derive(Debug, thiserror::Error)]
@@ -82,16 +87,29 @@ async fn read_on(
         }
         let mut turn = 0;
         while let Ok(frame) = decode(buffer.bytes(), limits)? {
-            if inbound.on_frame(frame, now)? == Flow::Wait {
-                poll_fn(|cx| inbound.poll_ready(cx)).await?;
-            }
-            turn += 1;
             if turn == FRAMES_PER_TURN {
                 turn = 0;
                 yield_now().await;
             }
+            turn += 1;
+            if inbound.on_frame(frame, now)? == Flow::Wait {
+                poll_fn(|cx| inbound.poll_ready(cx)).await?;
+            }
         }
     }
+}
+
+/// Lets the tasks that are ready add their frames to the same write, until there are enough.
+async fn gather(lane: &Lane, enough: u64) {
+    let mut ready = pin!(async {
+        yield_now().await;
+        yield_now().await;
+    });
+    poll_fn(|cx| match lane.poll_enough(enough, cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => ready.as_mut().poll(cx),
+    })
+    .await;
 }
 
 /// Works until the session is over.
@@ -142,19 +160,21 @@ async fn write_on(
     let link = &session.link;
     let lane = link.lane(session.lane);
     let clock = link.home.clock;
+    let mut crowd = 0;
     loop {
         let ready = poll_fn(|cx| lane.poll_ready(batch, || session.is_finishing(), cx));
         if ready.await == Ready::Last {
             io.shutdown().await?;
             return pending().await;
         }
-        if batch.frames > 1 || link.is_crowded(session.lane) {
-            // Let the tasks that are ready add their frames to the same write.
-            yield_now().await;
-            yield_now().await;
+        crowd = crowd.max(link.crowd(session.lane));
+        if crowd > 1 {
+            gather(lane, (crowd / CROWD_PARTS).max(FRAMES_MIN)).await;
         }
         let mut expired = Vec::new();
         lane.take(clock.now(), batch, &mut expired);
+        // Those too who will wait for a reply before they put another frame.
+        crowd = link.crowd(session.lane);
         for unsent in expired {
             report(unsent, Reason::Expired);
         }

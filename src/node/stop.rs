@@ -212,7 +212,7 @@ fn take_stock(inner: &Inner) {
     raise(&mut report.requests_abandoned, count(inner.dispatch.requests_in_flight()));
     raise(&mut report.messages_abandoned, count(inner.home.handling()));
     raise(&mut report.streams_abandoned, count(inner.dispatch.streams.at_work()));
-    raise(&mut report.calls_abandoned, count(links.iter().map(|link| link.calls_waiting()).sum()));
+    raise(&mut report.calls_abandoned, links.iter().map(|link| link.calls.waiting()).sum());
     let relayed = inner.dispatch.relay.as_ref().map_or(0, Relay::requests_awaited);
     raise(&mut report.relayed_abandoned, count(relayed));
     let unwritten = links.iter().filter(|link| !link.is_flushed());

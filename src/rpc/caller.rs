@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -117,7 +116,7 @@ impl Drop for Entering<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             self.caller.pending.leave(id);
-            self.link.calls.fetch_sub(1, Ordering::Relaxed);
+            self.link.calls.end();
         }
     }
 }
@@ -195,13 +194,15 @@ impl Caller {
         let link = &prepared.link;
         let mut entering = Entering { caller: self, link, id: None };
         let enter = |position| {
-            if link.calls.load(Ordering::Relaxed) >= self.home.config.calls_max {
+            if !link.calls.begin(self.home.config.calls_max) {
                 return Err(BUSY);
             }
             let (to, deadline) = (prepared.to, prepared.deadline);
             let entry = Entry { to, hop: link.peer, position, deadline };
-            let id = self.pending.enter(entry, waker.cloned()).ok_or(BUSY)?;
-            link.calls.fetch_add(1, Ordering::Relaxed);
+            let Some(id) = self.pending.enter(entry, waker.cloned()) else {
+                link.calls.end();
+                return Err(BUSY);
+            };
             entering.id = Some(id);
             Ok((id, (id, position)))
         };
@@ -215,7 +216,7 @@ impl Caller {
     /// Nobody waits for the call any more: takes it back.
     pub(super) fn leave(&self, ticket: &Ticket) {
         self.home.counters.calls_cancelled.add(1);
-        ticket.link.calls.fetch_sub(1, Ordering::Relaxed);
+        ticket.link.calls.end();
         if self.pending.leave(ticket.id) {
             take_back(ticket);
         }
@@ -276,7 +277,7 @@ impl Caller {
         ticket: &Ticket,
         outcome: Outcome,
     ) -> Result<R, CallError> {
-        ticket.link.calls.fetch_sub(1, Ordering::Relaxed);
+        ticket.link.calls.end();
         let result = match outcome {
             Outcome::Reply(body) => read_reply(ticket, body),
             Outcome::Refused { reason, hop } => {

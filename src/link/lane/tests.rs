@@ -1,3 +1,5 @@
+use std::task::Wake;
+
 use super::*;
 
 fn request(class: Class, body_len: usize) -> Put {
@@ -5,6 +7,44 @@ fn request(class: Class, body_len: usize) -> Put {
     let header = Header::new(Kind::Request, from, to, 1, Incarnation::from_bits(1));
     let (deadline, extension_len, only_session) = (Millis(5_000), 0, None);
     Put { class, header, deadline, extension_len, body_len, only_session }
+}
+
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_writer_that_waits_for_enough_frames_is_woken_by_the_last_of_them() {
+    let lane = Lane::new(&Config::default(), Arc::default(), Arc::default(), Arc::default());
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    let mut batch = Batch::default();
+    let put = |n: u64| {
+        for _ in 0..n {
+            lane.put(request(Class::Data, 0), |_| ()).unwrap();
+        }
+    };
+    for already in [0, 2] {
+        put(already);
+        assert_eq!(lane.poll_enough(4, &mut cx), Poll::Pending);
+        put(3 - already);
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 0);
+        put(1);
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        assert_eq!(lane.poll_enough(4, &mut cx), Poll::Ready(()));
+        lane.take(Millis(1), &mut batch, &mut Vec::new());
+    }
+    // It took what there was without waiting on, and is not woken for that any more.
+    assert_eq!(lane.poll_enough(2, &mut cx), Poll::Pending);
+    lane.take(Millis(1), &mut batch, &mut Vec::new());
+    put(2);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    assert!(lane.poll_ready(&mut batch, || false, &mut cx).is_ready());
 }
 
 #[test]
