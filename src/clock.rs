@@ -44,8 +44,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        // Tests may stop tokio's time, of which the system knows nothing; they are not optimized.
         let began = Instant::now();
+        // Tests may stop tokio's time, of which the system knows nothing; they are not optimized.
         let coarse = if cfg!(debug_assertions) { None } else { Coarse::start() };
         Self { began, coarse }
     }
@@ -54,8 +54,7 @@ impl Clock {
         Millis(millis(self.began.elapsed()))
     }
 
-    /// A moment that is now, or up to 4 ms ago, for a tenth of what it takes to know
-    /// better.
+    /// A moment that is now, or up to 4 ms ago, for a tenth of what it takes to know better.
     pub(crate) fn lately(&self) -> Millis {
         self.coarse.map_or_else(|| self.now(), |coarse| Millis(coarse.now_ms()))
     }

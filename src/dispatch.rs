@@ -4,7 +4,6 @@ mod far;
 mod lanes;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::link::{
     Carried, Carrying, Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation,
 };
 use crate::loss::Loss;
+use crate::map::Map;
 use crate::messaging::{Messages, Notices, Shared};
 use crate::pairs::Pairs;
 use crate::relay::{Relay, move_frames};
@@ -41,7 +41,7 @@ pub(crate) struct Dispatch {
     pub(crate) server: Arc<Server>,
     pub(crate) messages: Arc<Shared>,
     pub(crate) notices: Arc<Notices>,
-    pub(crate) sources: Mutex<HashMap<LogicalAddr, Arc<Source>>>,
+    pub(crate) sources: Mutex<Map<LogicalAddr, Arc<Source>>>,
     pub(crate) pairs: Arc<Pairs>,
     /// Of sources beyond harbors.
     pub(crate) fars: Fars,
@@ -125,7 +125,7 @@ impl Upper for Dispatch {
             Lane::Rpc => {
                 let server = Arc::clone(&self.server);
                 let requests = Requests::new(server, Arc::clone(&session), source, node);
-                Box::new(RpcLane { dispatch, session, requests, beyond: HashMap::new() })
+                Box::new(RpcLane { dispatch, session, requests, beyond: Map::default() })
             }
             Lane::Message => {
                 let messages = Arc::clone(&self.messages);

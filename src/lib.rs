@@ -104,6 +104,7 @@ mod incarnation;
 pub mod layer;
 mod link;
 mod loss;
+mod map;
 mod messaging;
 mod metrics;
 mod name;

@@ -285,7 +285,7 @@ impl Link {
 
     /// Whether there is a connection for calls.
     pub(crate) fn is_up(&self) -> bool {
-        self.rpc().session().is_some()
+        self.rpc().is_up()
     }
 
     /// Whether nothing waits to be written, on any lane; what waits for a connection counts.

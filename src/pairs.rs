@@ -6,7 +6,6 @@
 
 mod receipts;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::clock::{Millis, millis};
 use crate::handshake::Lane as LaneId;
 use crate::link::{Home, Line, Link, Put, PutError};
 use crate::loss::Loss;
+use crate::map::Map;
 use crate::pair::{Ask, Looks, Window};
 use crate::router::{Denied, Router};
 use crate::wire::{FLAG_RECEIPT_WANTED, HEADER_LEN, Kind, Reason, Receipt};
@@ -34,7 +34,7 @@ const IDLE_MS: u64 = 1_000;
 pub(crate) struct Pairs {
     home: Arc<Home>,
     router: Arc<Router>,
-    pairs: RwLock<HashMap<(LogicalAddr, LaneId), Arc<Pair>>>,
+    pairs: RwLock<Map<(LogicalAddr, LaneId), Arc<Pair>>>,
     looks: Mutex<Looks>,
 }
 

@@ -13,7 +13,6 @@ mod moving;
 mod open;
 mod places;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use crate::error::Code;
 use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
 use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
+use crate::map::Map;
 use crate::pair::Looks;
 use crate::router::Router;
 use crate::routing::HOPS_MAX;
@@ -58,7 +58,7 @@ pub(crate) struct Relay {
 
 struct Pairs {
     /// By source and destination.
-    known: HashMap<(LogicalAddr, LogicalAddr), Passing>,
+    known: Map<(LogicalAddr, LogicalAddr), Passing>,
     places: Places,
     looks: Looks,
 }
@@ -90,7 +90,7 @@ impl Pairs {
 impl Relay {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
         let places = Places::new(home.config.pairs_max);
-        let pairs = Pairs { known: HashMap::new(), places, looks: Looks::default() };
+        let pairs = Pairs { known: Map::default(), places, looks: Looks::default() };
         let pairs = Mutex::new(pairs);
         Self { home, router, pairs, downs: Downs::default(), open: All::default() }
     }

@@ -1,18 +1,17 @@
 //! Outbound: from a target to an address, and from that to the link that leads there.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::Member;
 use crate::link::{Home, LONGER, Link, PutError};
+use crate::map::Map;
 use crate::routing::{Candidates, Hop, NoRoute, Table, Target};
 use crate::wire::Reason;
 
@@ -32,7 +31,7 @@ pub(crate) struct Router {
     pub(crate) moving: RwLock<()>,
 }
 
-type Links = HashMap<LogicalAddr, Arc<Link>, RandomState>;
+type Links = Map<LogicalAddr, Arc<Link>>;
 
 /// Why a call or a message was not put, with a text for people that may be empty.
 #[derive(Debug)]

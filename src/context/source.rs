@@ -1,6 +1,5 @@
 //! The requests of one peer that are being handled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Context;
 use crate::config::Config;
+use crate::map::Map;
 
 /// All requests of one peer that are being handled.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Source {
     in_flight: AtomicU64,
     requests_max: usize,
     bytes_max: usize,
-    running: Mutex<HashMap<Key, Running>>,
+    running: Mutex<Map<Key, Running>>,
 }
 
 /// What a caller can take back: a part of its request.

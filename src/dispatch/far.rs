@@ -1,6 +1,5 @@
 //! Sources beyond harbors: what has come from each, and what it is told of that.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +14,7 @@ use crate::context::{Bounced, Source, bounce, send_back};
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
 use crate::link::{Far, Home, Session};
+use crate::map::Map;
 use crate::messaging::{FarMessages, Inbox};
 use crate::pair::{Looks, RECEIPT_MS, STALE_MS};
 use crate::wire::{Frame, Header, Reason};
@@ -23,7 +23,7 @@ use crate::wire::{Frame, Header, Reason};
 pub(crate) struct Fars {
     home: Arc<Home>,
     messages: FarMessages,
-    sources: Mutex<HashMap<LogicalAddr, Arc<FarSource>>>,
+    sources: Mutex<Map<LogicalAddr, Arc<FarSource>>>,
     looks: Mutex<Looks>,
     /// How often sources were forgotten.
     forgotten: AtomicU64,
@@ -101,7 +101,7 @@ impl Fars {
     }
 
     /// Makes room for others; whether there is any now.
-    fn forget_idle(&self, sources: &mut HashMap<LogicalAddr, Arc<FarSource>>, now: Millis) -> bool {
+    fn forget_idle(&self, sources: &mut Map<LogicalAddr, Arc<FarSource>>, now: Millis) -> bool {
         let mut looks = self.looks.lock();
         if !looks.look(now) {
             return false;
@@ -199,7 +199,7 @@ impl Fars {
 }
 
 /// Forgets those that have not been heard for longest, if nothing of theirs is at work.
-fn forget_idle(sources: &mut HashMap<LogicalAddr, Arc<FarSource>>, count: usize) {
+fn forget_idle(sources: &mut Map<LogicalAddr, Arc<FarSource>>, count: usize) {
     let is_idle = |source: &Arc<FarSource>| source.inbox.is_empty() && !source.source.is_busy();
     let mut idle: Vec<_> = sources
         .iter()

@@ -1,6 +1,5 @@
 //! The frames of one session, on each lane.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -10,6 +9,7 @@ use crate::clock::Millis;
 use crate::context::{Bounced, bounce};
 use crate::handshake::Lane;
 use crate::link::{Flow, Home, Inbound, Session, Violation};
+use crate::map::Map;
 use crate::messaging::Messages;
 use crate::routing::may_speak;
 use crate::rpc::{Outcome, Requests};
@@ -24,7 +24,7 @@ pub(super) struct RpcLane {
     pub(super) session: Arc<Session>,
     pub(super) requests: Requests,
     /// Of sources beyond harbors.
-    pub(super) beyond: HashMap<LogicalAddr, Requests>,
+    pub(super) beyond: Map<LogicalAddr, Requests>,
 }
 
 impl Inbound for RpcLane {

@@ -361,6 +361,10 @@ impl Lane {
         last.bounced = last.bounced.saturating_sub(bounces);
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        self.queue.lock().session.is_some()
+    }
+
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         self.queue.lock().session.clone()
     }

@@ -44,19 +44,16 @@ impl ReadBuffer {
     pub(super) async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         self.make_room();
         let is_large = self.size > READ_BYTES_MIN || !self.used.is_empty();
-        let in_time = match is_large {
-            true => timeout(IDLE, io.read_buf(&mut self.bytes)).await.ok(),
-            false => None,
-        };
+        let mut in_time = None;
+        if is_large {
+            in_time = timeout(IDLE, io.read_buf(&mut self.bytes)).await.ok();
+            if in_time.is_none() {
+                self.shrink();
+            }
+        }
         let read = match in_time {
             Some(read) => read?,
-            None => {
-                if is_large {
-                    self.used.clear();
-                    self.replace(READ_BYTES_MIN);
-                }
-                io.read_buf(&mut self.bytes).await?
-            }
+            None => io.read_buf(&mut self.bytes).await?,
         };
         // Room follows what comes, not what a length field says.
         self.room = (read * 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
@@ -86,10 +83,11 @@ impl ReadBuffer {
         }
     }
 
-    /// Takes other memory, if it is not needed for bytes that wait.
-    fn replace(&mut self, size: usize) {
+    /// Gives all memory back that no bytes wait in.
+    fn shrink(&mut self) {
+        self.used.clear();
         if self.bytes.is_empty() {
-            (self.bytes, self.size) = (BytesMut::with_capacity(size), size);
+            (self.bytes, self.size) = (BytesMut::with_capacity(READ_BYTES_MIN), READ_BYTES_MIN);
         }
     }
 }

@@ -2,14 +2,12 @@
 //! side. The reader of the lane waits for the handler; that is the backpressure.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Millis;
@@ -19,11 +17,12 @@ use crate::context::{
 };
 use crate::layer::{self, CallKind, Encoded, Ended, Incoming, Layers};
 use crate::link::{Flow, Session, Violation};
+use crate::map::Map;
 use crate::name::{Message, MessageId};
 use crate::wire::{Extension, Frame, Reason};
 
 /// The message handlers of a node, by id.
-pub(crate) type Handlers = HashMap<MessageId, Registered, RandomState>;
+pub(crate) type Handlers = Map<MessageId, Registered>;
 
 /// A handler, and the name of what it is for.
 pub(crate) struct Registered {
@@ -40,6 +39,30 @@ pub(crate) struct Registered {
 pub(crate) fn typed_handler<M, H, F>(handler: H) -> Registered
 where
     M: Message,
+    H: Fn(Context, M) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    erase(M::NAME.to_owned(), M::NAME, decode, handler)
+}
+
+/// A handler for bytes as they are.
+pub(crate) fn bytes_handler<H, F>(id: MessageId, handler: H) -> Registered
+where
+    H: Fn(Context, Bytes) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    erase(format!("bytes with id {id}"), "bytes", Ok, handler)
+}
+
+/// Hides a handler's types.
+fn erase<M, H, F>(
+    name: String,
+    method: &'static str,
+    decode: fn(Bytes) -> Result<M, String>,
+    handler: H,
+) -> Registered
+where
+    M: Send + 'static,
     H: Fn(Context, M) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -65,37 +88,7 @@ where
             Ok(Encoded::default())
         }))
     });
-    Registered { name: M::NAME.to_owned(), start: Box::new(start), method: M::NAME, layered }
-}
-
-/// A handler for bytes as they are.
-pub(crate) fn bytes_handler<H, F>(id: MessageId, handler: H) -> Registered
-where
-    H: Fn(Context, Bytes) -> F + Send + Sync + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let handler = Arc::new(handler);
-    let layered = Arc::clone(&handler);
-    let start =
-        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
-            if !may_run() {
-                return Err(Unstarted::Late);
-            }
-            let running = handler(context, body);
-            slot.put(async move {
-                running.await;
-            });
-            Ok(())
-        };
-    let layered: Arc<layer::Handler> = Arc::new(move |context, body| {
-        let handler = Arc::clone(&layered);
-        Ok(Box::pin(async move {
-            handler(context, body).await;
-            Ok(Encoded::default())
-        }))
-    });
-    let name = format!("bytes with id {id}");
-    Registered { name, start: Box::new(start), method: "bytes", layered }
+    Registered { name, start: Box::new(start), method, layered }
 }
 
 /// What the message lanes of a node share.
@@ -267,7 +260,7 @@ fn layered(
     bounced: Bounced,
     context: Context,
     body: Bytes,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+) -> impl Future<Output = ()> + Send + use<> {
     let session = Arc::clone(session);
     let counted = Arc::clone(&session);
     let incoming = Incoming {
@@ -280,13 +273,13 @@ fn layered(
         handler: Arc::clone(&registered.layered),
         count: Box::new(move || counted.count_handled()),
     };
-    Box::pin(async move {
+    async move {
         if let Ended::Refused(refused) = incoming.run().await
             && bounce(&session, bounced, refused.reason).is_err()
         {
             session.give_up().await;
         }
-    })
+    }
 }
 
 /// A handler that was not done when it was polled first; the node waits for it when it stops.

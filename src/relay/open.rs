@@ -1,11 +1,11 @@
 //! The requests of a pair that a harbor has handed on and that nobody has answered yet.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::Millis;
 use crate::link::Link;
+use crate::map::Map;
 
 /// No fewer are looked through for those that are over.
 const SWEEP_MIN: usize = 64;
@@ -39,7 +39,7 @@ impl Drop for One {
 pub(super) struct Open {
     all: All,
     /// By their ids.
-    requests: HashMap<u64, Request>,
+    requests: Map<u64, Request>,
     /// So many were left when those that were over were taken out.
     swept: usize,
 }
@@ -55,7 +55,7 @@ struct Request {
 
 impl Open {
     pub(super) fn new(all: &All) -> Self {
-        Self { all: All::clone(all), requests: HashMap::new(), swept: 0 }
+        Self { all: All::clone(all), requests: Map::default(), swept: 0 }
     }
 
     /// A request goes on. More than `max` are not kept: nobody has so many at once. And more than

@@ -1,9 +1,8 @@
 //! How many pairs a harbor keeps, and how many of them for one link. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::HashMap;
-
 use crate::addr::LogicalAddr;
+use crate::map::Map;
 
 /// Half of the places at most are for pairs that come over one link: no neighbour shuts out all
 /// others.
@@ -12,12 +11,12 @@ pub(super) struct Places {
     share_max: usize,
     taken: usize,
     /// By the peer of the link.
-    shares: HashMap<LogicalAddr, usize>,
+    shares: Map<LogicalAddr, usize>,
 }
 
 impl Places {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, share_max: max.div_ceil(2), taken: 0, shares: HashMap::new() }
+        Self { max, share_max: max.div_ceil(2), taken: 0, shares: Map::default() }
     }
 
     /// Whether one more pair may come over the link to this peer.

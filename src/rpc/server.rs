@@ -1,15 +1,12 @@
 //! Requests that arrive.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::{Buf, Bytes};
-use foldhash::fast::RandomState;
 use tokio::time::timeout_at;
 
 use super::limit::Limit;
@@ -21,6 +18,7 @@ use crate::context::{
 use crate::error::{Code, Status};
 use crate::layer::{CallKind, Encoded, Ended, Handler, Incoming, Layers};
 use crate::link::{PutError, Session, Violation};
+use crate::map::Map;
 use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 
 /// A handler whose first poll takes longer than this holds up everything else on its lane. By a coarse
@@ -28,7 +26,7 @@ use crate::wire::{Extension, Frame, Header, NO_DEADLINE, Reason};
 const SLOW_POLL_MS: u64 = 10;
 
 /// The methods that a node serves, by their numbers.
-pub(crate) type Methods = HashMap<u64, Registered, RandomState>;
+pub(crate) type Methods = Map<u64, Registered>;
 
 /// One method.
 pub(crate) struct Registered {
@@ -294,7 +292,7 @@ fn layered(
     header: &Header,
     context: Context,
     body: Bytes,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+) -> impl Future<Output = ()> + Send + use<> {
     let (session, is_one_way) = (Arc::clone(session), header.is_one_way());
     let incoming = Incoming {
         home: Arc::clone(&session.link.home),
@@ -306,14 +304,14 @@ fn layered(
         handler: Arc::clone(&registered.layered),
         count: Box::new(move || !is_one_way || session.count_handled()),
     };
-    Box::pin(async move {
+    async move {
         let ended = incoming.run().await;
         match (context.into_answer(), ended) {
             (Some(answer), Ended::Handled(outcome)) => answer.give(outcome).await,
             (Some(answer), Ended::Refused(refused)) => answer.refuse_from_task(refused).await,
             (None, _) => {}
         }
-    })
+    }
 }
 
 fn on_panic(context: Option<Context>, method: &'static str) {

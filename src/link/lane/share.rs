@@ -22,11 +22,14 @@ impl Share {
 
     /// So many are this lane's now.
     pub(super) fn set(&mut self, bytes: usize) {
-        if bytes != self.own {
-            self.all.fetch_add(bytes, Ordering::Relaxed);
-            self.all.fetch_sub(self.own, Ordering::Relaxed);
-            self.own = bytes;
+        if bytes > self.own {
+            self.all.fetch_add(bytes - self.own, Ordering::Relaxed);
+        } else if bytes < self.own {
+            self.all.fetch_sub(self.own - bytes, Ordering::Relaxed);
+        } else {
+            return;
         }
+        self.own = bytes;
     }
 
     /// Whether a frame of so many bytes may be added.

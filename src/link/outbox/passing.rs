@@ -1,8 +1,7 @@
 //! What of an outbox belongs to others: a harbor's frames, by pair. Pure.
 
-use std::collections::HashMap;
-
 use crate::addr::LogicalAddr;
+use crate::map::Map;
 use crate::wire::{Header, Kind};
 
 /// See the module.
@@ -11,7 +10,7 @@ use crate::wire::{Header, Kind};
 pub(super) struct Passing {
     bytes: usize,
     /// Of messages and requests; a reply that finds no room cannot be made again.
-    pairs: HashMap<(LogicalAddr, LogicalAddr), usize>,
+    pairs: Map<(LogicalAddr, LogicalAddr), usize>,
 }
 
 impl Passing {
