@@ -78,8 +78,6 @@ pub(crate) struct Link {
     awake: AtomicU64,
     /// Calls to the peer that wait for a reply.
     pub(crate) calls: Calls,
-    /// Handlers of the peer's requests that have a task each.
-    handlers: AtomicU64,
     /// The peer has said that it drains. The lanes look at it under their locks.
     is_draining: Arc<AtomicBool>,
     /// Lanes on which any sign of life is waited for.
@@ -92,16 +90,6 @@ pub(crate) struct Link {
     is_member: AtomicBool,
     /// The last thing that went wrong, for errors.
     trouble: Mutex<String>,
-}
-
-/// Keeps a handler counted; see [`Link::handler`].
-#[derive(Debug)]
-pub(crate) struct AtWork(Arc<Link>);
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.0.handlers.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Link {
@@ -123,7 +111,6 @@ impl Link {
             heard: AtomicU64::new(now),
             awake: AtomicU64::new(now),
             calls: Calls::default(),
-            handlers: AtomicU64::new(0),
             is_draining,
             probed: Default::default(),
             failed: AtomicU64::new(0),
@@ -293,19 +280,12 @@ impl Link {
         self.lanes.iter().all(Lane::is_flushed)
     }
 
-    /// How many tasks may put a frame into the lane in a moment: callers, and handlers that have a
-    /// task of their own. The others are done before their lane's writer runs.
+    /// How many tasks may put a frame into the lane in a moment, as far as is known beforehand.
     fn crowd(&self, lane: LaneId) -> u64 {
         match lane {
-            LaneId::Rpc => self.calls.waiting() + self.handlers.load(Ordering::Relaxed),
+            LaneId::Rpc => self.calls.waiting(),
             _ => SENDERS,
         }
-    }
-
-    /// A handler of the peer's requests that has a task, as long as the value is kept.
-    pub(crate) fn handler(self: &Arc<Self>) -> AtWork {
-        self.handlers.fetch_add(1, Ordering::Relaxed);
-        AtWork(Arc::clone(self))
     }
 
     /// Whether the peer takes nothing new.

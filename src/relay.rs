@@ -197,7 +197,9 @@ impl Relay {
                     places.leave(passing.came.peer);
                     places.take(came.peer);
                 }
-                passing.came = Arc::clone(came);
+                if !Arc::ptr_eq(&passing.came, came) {
+                    passing.came = Arc::clone(came);
+                }
                 if !passing.goes.is_trusted() || now.since(passing.used) >= IDLE_MS {
                     // What it still knows is needed if the new way fails, too.
                     passing.goes = choose()?;

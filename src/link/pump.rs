@@ -173,8 +173,9 @@ async fn write_on(
         }
         let mut expired = Vec::new();
         lane.take(clock.now(), batch, &mut expired);
-        // Those too who will wait for a reply before they put another frame.
-        crowd = link.crowd(session.lane);
+        // Callers, too, who will put their next frames when they have their replies: a writer that
+        // runs right after each of them finds one frame each time, however many they are.
+        crowd = link.crowd(session.lane).max(batch.frames.into());
         for unsent in expired {
             report(unsent, Reason::Expired);
         }

@@ -250,13 +250,11 @@ impl Requests {
         let Some(context) = handling.last().cloned() else { return Ok(()) };
         let home = &self.session.link.home;
         let deadline = home.clock.instant(context.deadline());
-        let at_work = (!header.is_one_way()).then(|| self.session.link.handler());
         let run = async move {
             // Past its deadline nobody waits for it.
             if let Ok(Err(Panicked)) = timeout_at(deadline, &mut handling).await {
                 on_panic(handling.last().cloned(), method);
             }
-            drop(at_work);
         };
         if header.is_one_way() {
             // Nobody can take it back: it has no id.
