@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::thread::available_parallelism;
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -58,6 +60,8 @@ pub(crate) struct Home {
     is_draining: AtomicBool,
     /// Message handlers at work.
     handling: AtomicUsize,
+    /// Whether anything can run beside the thread that does.
+    has_processors: bool,
     /// Whether the incarnation was changed once already.
     has_taken_over: AtomicBool,
     /// What handshakes say of this node.
@@ -97,6 +101,7 @@ impl Home {
             unsettled: Notify::new(),
             is_draining: AtomicBool::new(false),
             handling: AtomicUsize::new(0),
+            has_processors: available_parallelism().map_or(1, NonZero::get) > 1,
             has_taken_over: AtomicBool::new(false),
             local: Mutex::new(Arc::new(local)),
             incarnation: AtomicU64::new(incarnation.bits()),
@@ -119,6 +124,11 @@ impl Home {
 
     pub(crate) fn incarnation(&self) -> Incarnation {
         Incarnation::from_bits(self.incarnation.load(Ordering::Relaxed))
+    }
+
+    /// Whether this process has more than one processor.
+    pub(super) const fn has_processors(&self) -> bool {
+        self.has_processors
     }
 
     /// From now on, who wants a new connection is told that the node drains.

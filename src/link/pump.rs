@@ -22,7 +22,8 @@ use crate::wire::{FrameError, FrameLimits, Reason, decode};
 const FRAMES_PER_TURN: u32 = 64;
 
 /// What a write waits for, if a crowd may put more frames: a part of it, and not all, so that this
-/// end and the other one work at the same time; but no fewer frames than pay for the write.
+/// end and the other one work at the same time; but no fewer frames than pay for the write. With one
+/// processor there is little to gain by that, and larger batches cost less.
 const CROWD_PARTS: u64 = 4;
 const FRAMES_MIN: u64 = 16;
 
@@ -169,7 +170,8 @@ async fn write_on(
         }
         crowd = crowd.max(link.crowd(session.lane));
         if crowd > 1 {
-            gather(lane, (crowd / CROWD_PARTS).max(FRAMES_MIN)).await;
+            let parts = if link.home.has_processors() { CROWD_PARTS } else { 1 };
+            gather(lane, (crowd / parts).max(FRAMES_MIN)).await;
         }
         let mut expired = Vec::new();
         lane.take(clock.now(), batch, &mut expired);
