@@ -6,7 +6,6 @@ mod handling;
 mod source;
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::catch_unwind;
@@ -16,15 +15,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use scoped_tls::scoped_thread_local;
 use tokio::select;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use answer::Asked;
 pub(crate) use answer::{
     Answer, Asking, Bounced, Place, Refused, bounce, refuse_request, send_back,
 };
+use answer::{Asked, Of};
 pub(crate) use extension::extension;
 pub(crate) use handling::{Handling, Panicked, Slot, Start, Unbegun, Unstarted};
 pub(crate) use source::Source;
@@ -33,9 +33,9 @@ use crate::addr::LogicalAddr;
 use crate::clock::{Clock, Millis};
 use crate::wire::{Extension, TraceContext};
 
-thread_local! {
-    /// The handler that runs: what it calls inherits from here.
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+scoped_thread_local! {
+    /// Of the handler that runs: what it calls inherits from here.
+    static CURRENT: Context
 }
 
 /// Decodes what came. Code of the type's own that panics is no better than bytes that do not decode.
@@ -122,7 +122,7 @@ impl Context {
 
     /// What the handler that is running in this task says, if there is one.
     pub(crate) fn of_current<T>(say: impl FnOnce(&Self) -> T) -> Option<T> {
-        CURRENT.try_with(|current| current.borrow().as_ref().map(say)).ok().flatten()
+        CURRENT.is_set().then(|| CURRENT.with(say))
     }
 
     /// The handler that is running in this task, if any.
@@ -130,11 +130,18 @@ impl Context {
         Self::of_current(Self::clone)
     }
 
-    /// Runs `poll` as a part of the handler of this context, which is there again afterwards.
-    fn enter<T>(this: &mut Option<Self>, poll: impl FnOnce() -> T) -> T {
-        let before = CURRENT.replace(this.take());
-        let _entered = Entered { this, before };
-        poll()
+    /// Runs `poll` as a part of the handler of this context.
+    fn enter<T>(&self, poll: impl FnOnce() -> T) -> T {
+        CURRENT.set(self, poll)
+    }
+
+    /// Whether it would serve any message of this peer that came with nothing else.
+    fn is_plain(&self, peer: LogicalAddr) -> bool {
+        let inner = &*self.0;
+        inner.peer == peer
+            && inner.asked.is_none()
+            && inner.extension.is_empty()
+            && self.deadline() == Millis::NEVER
     }
 
     /// Who sent it.
@@ -249,36 +256,30 @@ impl Context {
     pub(crate) async fn run<F: Future>(self, future: F) -> Option<F::Output> {
         let token = self.token().clone();
         let mut future = pin!(future);
-        let mut context = Some(self);
         select! {
             biased;
             () = token.cancelled() => None,
-            output = poll_fn(|cx| Self::enter(&mut context, || future.as_mut().poll(cx))) => Some(output),
+            output = poll_fn(|cx| self.enter(|| future.as_mut().poll(cx))) => Some(output),
         }
     }
 
     /// Takes the right to answer, to use it or to leave it to somebody else; `None` if that was
     /// done, or nobody asked.
-    pub(crate) fn into_answer(self) -> Option<Answer> {
-        self.0.asked.as_ref()?;
-        let was_taken = self.0.is_taken.swap(true, Ordering::Relaxed);
-        (!was_taken).then(|| Answer::new(self))
+    pub(crate) fn into_answer(self) -> Option<Answer<'static>> {
+        self.takes_answer().then(|| Answer::new(Of::Owned(self)))
+    }
+
+    /// The same for who answers at once.
+    pub(crate) fn answer(&self) -> Option<Answer<'_>> {
+        self.takes_answer().then(|| Answer::new(Of::Borrowed(self)))
+    }
+
+    fn takes_answer(&self) -> bool {
+        self.0.asked.is_some() && !self.0.is_taken.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn home(&self) -> &Arc<dyn Any + Send + Sync> {
         &self.0.node
-    }
-}
-
-/// A context that is entered; left when dropped.
-struct Entered<'a> {
-    this: &'a mut Option<Context>,
-    before: Option<Context>,
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        *self.this = CURRENT.replace(self.before.take());
     }
 }
 

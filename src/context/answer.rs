@@ -101,31 +101,62 @@ fn came(session: &Session) -> Option<Arc<Link>> {
     session.far.as_ref().map(|far| far.way_back())
 }
 
+/// Whose answer it is.
+pub(super) enum Of<'a> {
+    Borrowed(&'a Context),
+    Owned(Context),
+    /// Another answer has it now.
+    Nobody,
+}
+
+impl Of<'_> {
+    fn context(&self) -> Option<&Context> {
+        match self {
+            Self::Borrowed(context) => Some(context),
+            Self::Owned(context) => Some(context),
+            Self::Nobody => None,
+        }
+    }
+
+    fn asked(&self) -> Option<&Asked> {
+        self.context()?.0.asked.as_ref()
+    }
+}
+
 /// See the module. Dropped without having been given, it tells the caller so.
-pub(crate) struct Answer {
-    context: Context,
+pub(crate) struct Answer<'a> {
+    of: Of<'a>,
     /// Set when it was taken out of its handler.
     deferred: Option<Entry>,
     is_given: bool,
 }
 
-impl Answer {
+impl<'a> Answer<'a> {
     /// Only who has taken the right to answer makes one.
-    pub(super) fn new(context: Context) -> Self {
-        Self { context, deferred: None, is_given: false }
+    pub(super) fn new(of: Of<'a>) -> Self {
+        Self { of, deferred: None, is_given: false }
+    }
+
+    fn into_owned(mut self) -> Answer<'static> {
+        let of = match std::mem::replace(&mut self.of, Of::Nobody) {
+            Of::Borrowed(context) => Of::Owned(context.clone()),
+            Of::Owned(context) => Of::Owned(context),
+            Of::Nobody => Of::Nobody,
+        };
+        Answer { of, deferred: self.deferred.take(), is_given: self.is_given }
     }
 
     fn asked(&self) -> Option<&Asked> {
-        self.context.0.asked.as_ref()
+        self.of.asked()
     }
 
     /// It is given from elsewhere, and the caller may give up before that.
     pub(crate) fn defer(&mut self) {
-        if let Some(asked) = self.asked()
+        if let (Some(context), Some(asked)) = (self.of.context(), self.of.asked())
             && asked.wants_reply
         {
-            let (session, context) = (asked.session.id, self.context.clone());
-            self.deferred = Some(asked.source.defer(session, asked.request.id, context));
+            let (session, id) = (asked.session.id, asked.request.id);
+            self.deferred = Some(asked.source.defer(session, id, context.clone()));
         }
     }
 
@@ -153,7 +184,7 @@ impl Answer {
         mut self,
         outcome: Result<R, Status>,
     ) -> Option<Giving> {
-        let asked = self.context.0.asked.as_ref()?;
+        let asked = self.of.asked()?;
         if !asked.wants_reply {
             self.is_given = true;
             if let Err(status) = outcome {
@@ -168,14 +199,14 @@ impl Answer {
         let put = asked.frame(Class::Data, reply.len);
         let outcome = asked.put(lane, put, &reply, &mut self.is_given);
         if outcome == Err(PutError::Full) {
-            return Some(Box::pin(self.give_later(reply)));
+            return Some(Box::pin(self.into_owned().give_later(reply)));
         }
         asked.conclude(lane, outcome, reply.len);
         None
     }
 
     async fn give_later<R: prost::Message>(mut self, reply: Reply<R>) {
-        let Some(asked) = self.context.0.asked.as_ref() else { return };
+        let Some(asked) = self.of.asked() else { return };
         let beyond = asked.way_beyond();
         let lane = beyond.as_ref().unwrap_or(&asked.session.link).rpc();
         let put = asked.frame(Class::Data, reply.len);
@@ -318,7 +349,7 @@ impl Asked {
     }
 }
 
-impl Drop for Answer {
+impl Drop for Answer<'_> {
     fn drop(&mut self) {
         if !self.is_given {
             if std::thread::panicking() {
@@ -334,7 +365,7 @@ impl Drop for Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Answer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = self.asked();
         f.debug_struct("Answer")

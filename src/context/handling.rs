@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::{Context, Origin};
+use crate::addr::LogicalAddr;
 
 /// Begins a handler: decodes the bytes, asks whether it may run, and puts its future into the slot.
 pub(crate) type Start =
-    dyn Fn(Context, Bytes, &mut Slot, &dyn Fn() -> bool) -> Result<(), Unstarted> + Send + Sync;
+    dyn Fn(&Context, Bytes, &mut Slot, &dyn Fn() -> bool) -> Result<(), Unstarted> + Send + Sync;
 
 /// Why a handler did not begin.
 #[derive(Debug)]
@@ -70,31 +71,34 @@ pub(crate) struct Handling {
 }
 
 impl Handling {
-    /// The context for the next handler, in the place of the last one's if nobody has that.
-    pub(crate) fn context(&mut self, origin: Origin<'_>) -> Context {
-        match self.context.take() {
+    /// Makes the context for the next handler, in the place of the last one's if nobody has that.
+    pub(crate) fn prepare(&mut self, origin: Origin<'_>) {
+        self.context = Some(match self.context.take() {
             Some(last) => last.renew(origin),
             None => Context::new(origin),
-        }
+        });
     }
 
-    /// Begins a handler and polls it once, without waiting: `start` fills the slot. One that is not
-    /// done is to be taken away, to go on elsewhere.
+    /// Whether the next handler may share the last one's context: no message of this peer that came
+    /// with nothing else has anything of its own in it.
+    pub(crate) fn is_plain(&self, peer: LogicalAddr) -> bool {
+        self.context.as_ref().is_some_and(|last| last.is_plain(peer))
+    }
+
+    /// Begins a handler in the context that was [prepared](Self::prepare) and polls it once, without
+    /// waiting: `start` fills the slot. One that is not done is to be taken away, to go on elsewhere.
     pub(crate) fn begin(
         &mut self,
-        context: Context,
-        start: impl FnOnce(Context, &mut Slot) -> Result<(), Unstarted>,
+        start: impl FnOnce(&Context, &mut Slot) -> Result<(), Unstarted>,
     ) -> Result<Poll<()>, Unbegun> {
-        let slot = &mut self.slot;
-        let its_own = context.clone();
-        self.context = Some(context);
+        let Self { slot, context, .. } = self;
+        let Some(context) = context else { return Ok(Poll::Ready(())) };
         let begin = || {
-            start(its_own, slot)?;
+            start(context, slot)?;
             // Nobody is woken by this poll: the task that gets it polls again at once.
             Ok(slot.poll(&mut TaskContext::from_waker(Waker::noop())))
         };
-        let begin = || catch_unwind(AssertUnwindSafe(begin));
-        match Context::enter(&mut self.context, begin) {
+        match context.enter(|| catch_unwind(AssertUnwindSafe(begin))) {
             Ok(Ok(polled)) => {
                 self.is_running = polled.is_pending();
                 Ok(polled)
@@ -118,21 +122,19 @@ impl Future for Handling {
     type Output = Result<(), Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if !this.is_running {
+        let Self { slot, context: Some(context), is_running: is_running @ true } = &mut *self
+        else {
             return Poll::Ready(Ok(()));
-        }
-        let slot = &mut this.slot;
-        let poll = || catch_unwind(AssertUnwindSafe(|| slot.poll(cx)));
-        match Context::enter(&mut this.context, poll) {
+        };
+        match context.enter(|| catch_unwind(AssertUnwindSafe(|| slot.poll(cx)))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => {
-                this.is_running = false;
+                *is_running = false;
                 Poll::Ready(Ok(()))
             }
             Err(_) => {
-                this.is_running = false;
-                this.slot.clear().ok();
+                *is_running = false;
+                slot.clear().ok();
                 Poll::Ready(Err(Panicked))
             }
         }

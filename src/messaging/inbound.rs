@@ -69,12 +69,12 @@ where
     let handler = Arc::new(handler);
     let layered = Arc::clone(&handler);
     let start =
-        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
+        move |context: &Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
             let message = decode(body).map_err(Unstarted::Malformed)?;
             if !may_run() {
                 return Err(Unstarted::Late);
             }
-            let running = handler(context, message);
+            let running = handler(context.clone(), message);
             slot.put(async move {
                 running.await;
             });
@@ -201,33 +201,34 @@ impl Messages {
         if !extension.is_empty() && Extension::read(&extension).is_err() {
             return refuse(Reason::Extension);
         }
-        let home = &self.session.link.home;
-        let context = self.handling.context(Origin {
-            peer: header.from,
-            clock: home.clock,
-            deadline: Millis::NEVER,
-            extension: &extension,
-            asked: None,
-            node: &self.node,
-        });
         let (session, layers) = (&self.session, &self.shared.layers);
-        home.begin_handling();
-        let begun = self.handling.begin(context, |context, slot| {
+        // Layers may change it.
+        if !extension.is_empty() || !layers.is_empty() || !self.handling.is_plain(header.from) {
+            self.handling.prepare(Origin {
+                peer: header.from,
+                clock: session.link.home.clock,
+                deadline: Millis::NEVER,
+                extension: &extension,
+                asked: None,
+                node: &self.node,
+            });
+        }
+        let begun = self.handling.begin(|context, slot| {
             if layers.is_empty() {
                 return (registered.start)(context, body, slot, &|| session.count_handled());
             }
+            let context = context.clone();
             slot.put(layered(session, layers, registered, bounced, context, body));
             Ok(())
         });
         if let Ok(Poll::Pending) = begun {
             let handling = std::mem::take(&mut self.handling);
-            let working = Working { handling, session: Arc::clone(session), id };
+            let working = Working::new(handling, Arc::clone(session), id);
             if let Stage::Idle(turn) = std::mem::replace(&mut self.stage, Stage::Moving) {
                 self.stage = Stage::Handling(turn, working);
             }
             return Ok(Flow::Wait);
         }
-        home.end_handling();
         match begun {
             Ok(_) => Ok(Flow::Next),
             Err(Unbegun::Unstarted(Unstarted::Malformed(_))) => refuse(Reason::Malformed),
@@ -287,6 +288,13 @@ struct Working {
     handling: Handling,
     session: Arc<Session>,
     id: u64,
+}
+
+impl Working {
+    fn new(handling: Handling, session: Arc<Session>, id: u64) -> Self {
+        session.link.home.begin_handling();
+        Self { handling, session, id }
+    }
 }
 
 impl Future for Working {

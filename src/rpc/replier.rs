@@ -9,7 +9,7 @@ use crate::error::Status;
 /// The right to answer one request, taken out of its handler with [`Context::defer`]. Dropped
 /// without having been used, the caller gets [`crate::Code::Internal`].
 pub struct Replier<R> {
-    answer: Option<Answer>,
+    answer: Option<Answer<'static>>,
     reply: PhantomData<fn(R)>,
 }
 

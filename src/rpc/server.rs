@@ -49,7 +49,7 @@ where
     let handler = Arc::new(handler);
     let layered = Arc::clone(&handler);
     let start =
-        move |context: Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
+        move |context: &Context, body: Bytes, slot: &mut Slot, may_run: &dyn Fn() -> bool| {
             let request = decode(body).map_err(Unstarted::Malformed)?;
             if !may_run() {
                 return Err(Unstarted::Late);
@@ -57,8 +57,10 @@ where
             let running = handler(context.clone(), request);
             slot.put(async move {
                 let outcome = running.await;
-                if let Some(answer) = context.into_answer() {
-                    answer.give(outcome).await;
+                let give = |context: &Context| context.answer()?.give_now(outcome);
+                // The context in which this runs is its own.
+                if let Some(giving) = Context::of_current(give).flatten() {
+                    giving.await;
                 }
             });
             Ok(())
@@ -176,7 +178,7 @@ impl Requests {
             NO_DEADLINE => Millis::NEVER,
             left => now.after(u64::from(left)),
         };
-        let context = self.handling.context(Origin {
+        self.handling.prepare(Origin {
             peer: header.from,
             clock: home.clock,
             deadline,
@@ -195,9 +197,10 @@ impl Requests {
         let layers = (!self.server.layers.is_empty()).then_some(&self.server.layers);
         let may_run = || !header.is_one_way() || session.count_handled();
         let before = home.clock.lately();
-        let begun = self.handling.begin(context, |context, slot| match layers {
+        let begun = self.handling.begin(|context, slot| match layers {
             None => (registered.start)(context, body, slot, &may_run),
             Some(layers) => {
+                let context = context.clone();
                 slot.put(layered(session, layers, registered, &header, context, body));
                 Ok(())
             }

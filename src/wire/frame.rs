@@ -41,6 +41,7 @@ pub(crate) struct FrameLimits {
 /// # Errors
 ///
 /// When the bytes break a rule of the wire; the lane cannot go on then.
+#[inline]
 pub(crate) fn decode(
     buffer: &mut BytesMut,
     limits: FrameLimits,
