@@ -93,9 +93,9 @@ where
             .prepare(to, (&self.method).into(), len, &self.options, timeout)
             .map_err(not_sent)?;
         match caller.put(&prepared, message, Some(waker)) {
-            Ok(ticket) => {
+            Ok(put) => {
                 self.message = None;
-                Ok(Stage::Waiting(ticket))
+                Ok(Stage::Waiting(prepared.into_ticket(put)))
             }
             Err(PutError::Full) => {
                 let Some(message) = self.message.take() else { return Ok(Stage::Done) };
@@ -103,8 +103,10 @@ where
                 Ok(Stage::Line(Box::pin(async move {
                     let attempt = || caller.put(&prepared, &message, None);
                     let lane = prepared.link.rpc();
-                    let outcome = lane.in_line(&caller.home, prepared.deadline, attempt).await;
-                    outcome.map_err(|error| not_sent(caller.denied(&prepared.link, error)))
+                    match lane.in_line(&caller.home, prepared.deadline, attempt).await {
+                        Ok(put) => Ok(prepared.into_ticket(put)),
+                        Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
+                    }
                 })))
             }
             Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),

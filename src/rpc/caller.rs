@@ -144,6 +144,12 @@ impl<Q, R> From<&Method<Q, R>> for Name {
 }
 
 impl Prepared {
+    /// Once the request was put.
+    pub(super) fn into_ticket(self, (id, position): (u64, u64)) -> Ticket {
+        let Self { link, to, method, .. } = self;
+        Ticket { link, to, method: method.text, id, position }
+    }
+
     /// Writes extension and body.
     fn encode(&self, message: &impl prost::Message, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.extension);
@@ -183,13 +189,14 @@ impl Caller {
         Ok(Prepared { link, to, deadline, extension, method })
     }
 
-    /// Puts the request of a call. Whoever has given a waker need not poll before it is woken.
+    /// Puts the request of a call; returns its id and where it lies, for [`Prepared::into_ticket`].
+    /// Whoever has given a waker need not poll before it is woken.
     pub(super) fn put(
         &self,
         prepared: &Prepared,
         message: &impl prost::Message,
         waker: Option<&Waker>,
-    ) -> Result<Ticket, PutError> {
+    ) -> Result<(u64, u64), PutError> {
         let put = self.frame(prepared, message, 0);
         let link = &prepared.link;
         let mut entering = Entering { caller: self, link, id: None };
@@ -207,10 +214,9 @@ impl Caller {
             Ok((id, (id, position)))
         };
         let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
-        let (id, position) = link.rpc().put_prepared(put, enter, encode)?;
+        let put = link.rpc().put_prepared(put, enter, encode)?;
         entering.id = None;
-        let link = Arc::clone(link);
-        Ok(Ticket { link, to: prepared.to, method: prepared.method.text, id, position })
+        Ok(put)
     }
 
     /// Nobody waits for the call any more: takes it back.
