@@ -16,7 +16,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     /// Counts a call that begins; `false` if `max` wait already. Asked under the rpc lane's lock:
-    /// two at once might both be refused or both be let in.
+    /// of two at once one might not be counted.
     #[must_use]
     pub(crate) fn begin(&self, max: usize) -> bool {
         let begun = self.begun.load(Relaxed);
@@ -27,7 +27,7 @@ impl Calls {
                 return false;
             }
         }
-        self.begun.fetch_add(1, Relaxed);
+        self.begun.store(begun + 1, Relaxed);
         true
     }
 
