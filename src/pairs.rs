@@ -55,7 +55,7 @@ struct State {
 }
 
 /// Where frames to a destination go.
-pub(crate) enum Way {
+enum Way {
     /// To itself.
     Direct(Arc<Link>),
     /// Over harbors.
@@ -64,15 +64,15 @@ pub(crate) enum Way {
 
 impl Way {
     /// Puts a one-way frame; see [`crate::link::Lane::put`].
-    pub(crate) fn put(
+    fn put(
         &self,
         lane: LaneId,
-        put: Put,
+        put: &Put,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, PutError> {
         match self {
-            Self::Direct(link) => link.lane(lane).put(put, body),
-            Self::Beyond { pair, router } => pair.put(router, put, body),
+            Self::Direct(link) => link.lane(lane).put(*put, body),
+            Self::Beyond { pair, router } => pair.put(router, *put, body),
         }
     }
 
@@ -81,7 +81,7 @@ impl Way {
     /// # Cancel safety
     ///
     /// When dropped, nothing was put and the place in the line is free.
-    pub(crate) async fn in_line(
+    async fn in_line(
         &self,
         home: &Home,
         lane: LaneId,
@@ -119,7 +119,7 @@ impl Way {
     }
 
     /// Why a frame was not put.
-    pub(crate) fn denied(&self, error: PutError) -> Denied {
+    fn denied(&self, error: PutError) -> Denied {
         match (error, self) {
             (PutError::Window, Self::Beyond { pair, router }) => {
                 let max = router.home().config.pair_bytes_max;
@@ -145,8 +145,63 @@ impl Pairs {
         Self { home, router, pairs: RwLock::default(), looks: Mutex::default() }
     }
 
+    /// Puts a one-way frame; waits for room until its deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, nothing was put.
+    pub(crate) async fn put(
+        &self,
+        lane: LaneId,
+        put: &Put,
+        body: impl Fn(&mut Vec<u8>),
+    ) -> Result<(), Denied> {
+        if self.put_near(lane, put, &body) {
+            return Ok(());
+        }
+        let way = self.way(put.header.to, lane)?;
+        let attempt = || way.put(lane, put, &body);
+        let mut outcome = attempt();
+        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
+            outcome = way.in_line(&self.home, lane, put.deadline, full, attempt).await;
+        }
+        self.conclude(&way, outcome)
+    }
+
+    /// Puts a one-way frame at once, or says why not.
+    pub(crate) fn try_put(
+        &self,
+        lane: LaneId,
+        put: &Put,
+        body: impl Fn(&mut Vec<u8>),
+    ) -> Result<(), Denied> {
+        if self.put_near(lane, put, &body) {
+            return Ok(());
+        }
+        let way = self.way(put.header.to, lane)?;
+        let outcome = way.put(lane, put, body);
+        self.conclude(&way, outcome)
+    }
+
+    /// Puts a frame whose way is the simplest. `false`: it takes another, or does not go at once.
+    fn put_near(&self, lane: LaneId, put: &Put, body: impl Fn(&mut Vec<u8>)) -> bool {
+        let outcome =
+            self.router.with_neighbour(put.header.to, |link| link.lane(lane).put(*put, body));
+        let is_put = matches!(outcome, Some(Ok(_)));
+        if is_put {
+            self.home.counters.accepted.add(1);
+        }
+        is_put
+    }
+
+    fn conclude(&self, way: &Way, outcome: Result<u64, PutError>) -> Result<(), Denied> {
+        outcome.map_err(|error| way.denied(error))?;
+        self.home.counters.accepted.add(1);
+        Ok(())
+    }
+
     /// Where one-way frames to this address go on a lane.
-    pub(crate) fn way(&self, to: LogicalAddr, lane: LaneId) -> Result<Way, Denied> {
+    fn way(&self, to: LogicalAddr, lane: LaneId) -> Result<Way, Denied> {
         if !self.router.is_beyond(to) {
             return self.router.link(to).map(Way::Direct);
         }

@@ -112,6 +112,20 @@ impl Router {
         to.group() != me.group() && !(me.is_harbor() && to.is_harbor())
     }
 
+    /// Does something with the link to a neighbour, if there is one, without a share of it, which
+    /// all threads would count.
+    pub(crate) fn with_neighbour<T>(
+        &self,
+        to: LogicalAddr,
+        work: impl FnOnce(&Link) -> T,
+    ) -> Option<T> {
+        if self.is_beyond(to) {
+            return None;
+        }
+        let links = self.links.load();
+        links.get(&to).filter(|link| link.is_member()).map(|link| work(link))
+    }
+
     /// The link on which something new from this node to `to` goes out; made when used first.
     pub(crate) fn link(&self, to: LogicalAddr) -> Result<Arc<Link>, Denied> {
         // A neighbour that has a link needs no look into the table.

@@ -8,10 +8,10 @@ use crate::addr::LogicalAddr;
 use crate::context::Context;
 use crate::error::{SendError, Undeliverable};
 use crate::handshake::Lane;
-use crate::link::{Class, Home, Link, Put, PutError, Unsent};
+use crate::link::{Class, Home, Link, Put, Unsent};
 use crate::loss::Loss;
 use crate::name::{Message, MessageId};
-use crate::pairs::{Pairs, Way};
+use crate::pairs::Pairs;
 use crate::router::{Denied, Router};
 use crate::routing::Target;
 use crate::wire::{Bounce, Header, Kind, Reason};
@@ -82,13 +82,6 @@ impl Body for Raw<'_> {
     }
 }
 
-/// A message that has its way.
-pub(crate) struct Outbound<'a, B: ?Sized> {
-    way: Way,
-    put: Put,
-    body: &'a B,
-}
-
 impl Sender {
     /// Waits for room until the message's deadline.
     pub(crate) async fn send(
@@ -98,18 +91,11 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let to = self.resolve(to, subject)?;
-        let outbound =
-            self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
+        let refused = |denied| subject.refused(to, denied);
+        let put = self.prepare(to, subject, body.len()).map_err(refused)?;
         // One who sends and sends must not keep those away who wait in line.
         tokio::task::consume_budget().await;
-        let mut outcome = outbound.put();
-        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
-            let deadline = outbound.put.deadline;
-            let attempt = || outbound.put();
-            outcome =
-                outbound.way.in_line(&self.home, Lane::Message, deadline, full, attempt).await;
-        }
-        self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
+        self.pairs.put(Lane::Message, &put, |out| body.put(out)).await.map_err(refused)
     }
 
     /// Never waits.
@@ -120,22 +106,16 @@ impl Sender {
         body: &(impl Body + ?Sized),
     ) -> Result<(), SendError> {
         let to = self.resolve(to, subject)?;
-        let outbound =
-            self.prepare(to, subject, body).map_err(|denied| subject.refused(to, denied))?;
-        let outcome = outbound.put();
-        self.conclude(&outbound, outcome).map_err(|denied| subject.refused(to, denied))
+        let refused = |denied| subject.refused(to, denied);
+        let put = self.prepare(to, subject, body.len()).map_err(refused)?;
+        self.pairs.try_put(Lane::Message, &put, |out| body.put(out)).map_err(refused)
     }
 
     fn resolve(&self, to: &Target, subject: Subject) -> Result<LogicalAddr, SendError> {
         self.router.resolve(to).map_err(|denied| subject.refused(to.clone(), denied))
     }
 
-    fn prepare<'a, B: Body + ?Sized>(
-        &self,
-        to: LogicalAddr,
-        subject: Subject,
-        body: &'a B,
-    ) -> Result<Outbound<'a, B>, Denied> {
+    fn prepare(&self, to: LogicalAddr, subject: Subject, len: usize) -> Result<Put, Denied> {
         let timeout = self.home.config.message_timeout;
         let now = self.home.clock.now_for(timeout);
         let mut deadline = now.deadline(timeout);
@@ -146,41 +126,23 @@ impl Sender {
             let detail = "the handler that sends it has no time left";
             return Err(Denied::new(Reason::Expired, detail));
         }
-        let (len, limit) = (body.len(), self.home.config.frame_bytes_max);
+        let limit = self.home.config.frame_bytes_max;
         if len > limit {
             let detail = format!("it has {len} bytes; a frame takes {limit}");
             return Err(Denied::new(Reason::TooLarge, detail));
         }
-        let way = self.pairs.way(to, Lane::Message)?;
         if let Some(name) = subject.name {
             self.home.names.remember(subject.id.get(), name);
         }
         let header = self.home.header(Kind::Message, to, subject.id.get());
-        let put = Put {
+        Ok(Put {
             class: Class::Data,
             header,
             deadline,
             extension_len: 0,
             body_len: len,
             only_session: None,
-        };
-        Ok(Outbound { way, put, body })
-    }
-
-    fn conclude(
-        &self,
-        outbound: &Outbound<'_, impl Body + ?Sized>,
-        outcome: Result<u64, PutError>,
-    ) -> Result<(), Denied> {
-        outcome.map_err(|error| outbound.way.denied(error))?;
-        self.home.counters.accepted.add(1);
-        Ok(())
-    }
-}
-
-impl<B: Body + ?Sized> Outbound<'_, B> {
-    fn put(&self) -> Result<u64, PutError> {
-        self.way.put(Lane::Message, self.put, |out| self.body.put(out))
+        })
     }
 }
 

@@ -261,20 +261,9 @@ impl Caller {
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
-        let way = self.pairs.way(to, Lane::Rpc).map_err(refuse)?;
-        let frame = self.frame(&prepared, message, FLAG_NO_REPLY);
-        let put = || way.put(Lane::Rpc, frame, |out| prepared.encode(message, out));
-        let mut outcome = put();
-        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
-            outcome = way.in_line(&self.home, Lane::Rpc, prepared.deadline, full, put).await;
-        }
-        match outcome {
-            Ok(_) => {
-                self.home.counters.accepted.add(1);
-                Ok(())
-            }
-            Err(error) => Err(refuse(way.denied(error))),
-        }
+        let put = self.frame(&prepared, message, FLAG_NO_REPLY);
+        let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
+        self.pairs.put(Lane::Rpc, &put, encode).await.map_err(refuse)
     }
 
     /// Turns the outcome of a call that was sent into what its caller sees.
