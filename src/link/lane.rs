@@ -149,8 +149,8 @@ impl Lane {
         }
         queue.check(&put)?;
         (put.header.id, prepared) = prepare(queue.outbox.next_position())?;
-        let Put { class, header, deadline, extension_len, body_len, .. } = put;
-        queue.outbox.put(class, header, deadline, (extension_len, body_len), body)?;
+        let Put { header, deadline, extension_len, body_len, .. } = put;
+        queue.outbox.put(header, deadline, (extension_len, body_len), body)?;
         queue.put += 1;
         self.wake(queue);
         Ok(prepared)
@@ -448,7 +448,7 @@ impl Queue {
         }
         let len = HEADER_LEN + put.extension_len + put.body_len;
         if put.header.hops > 0 {
-            self.check_passing(put.class, len)?;
+            self.check_passing(put, len)?;
         } else if put.class == Class::Data && self.is_congested {
             return Err(PutError::Full);
         }
@@ -468,10 +468,12 @@ impl Queue {
     }
 
     /// A harbor sends back what has no room: nobody waits for it, and nobody is held up.
-    fn check_passing(&self, class: Class, len: usize) -> Result<(), PutError> {
-        let has_room = self.share.has_room(class, len);
-        match class {
-            Class::Data if !has_room => Err(PutError::Full),
+    fn check_passing(&self, put: &Put, len: usize) -> Result<(), PutError> {
+        let has_room = self.share.has_room(put.class, len);
+        match put.class {
+            Class::Data if !has_room || !self.outbox.has_room_of_pair(&put.header, len) => {
+                Err(PutError::Full)
+            }
             Class::Data => Ok(()),
             _ if !has_room || !self.outbox.has_spare(len) => Err(PutError::Overflow),
             _ => Ok(()),

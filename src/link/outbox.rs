@@ -114,22 +114,16 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame in; `body` writes extension and body, of these lengths, behind the header.
-    /// Returns the frame's position.
+    /// Puts a frame in that has room: see [`Outbox::check`]. `body` writes extension and body, of
+    /// these lengths, behind the header. Returns the frame's position.
     pub(crate) fn put(
         &mut self,
-        class: Class,
         mut header: Header,
         deadline: Millis,
         (extension, body_len): (usize, usize),
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u64, Rejected> {
         let len = HEADER_LEN + extension + body_len;
-        self.check(class, len)?;
-        if class == Class::Data && !self.passing.has_room(&header, len, self.bounds.pair_bytes_max)
-        {
-            return Err(Rejected::Full);
-        }
         let position = self.next_position();
         let start = self.fresh.buffer.len();
         let mut frame = Unsealed { buffer: &mut self.fresh.buffer, start };
@@ -166,13 +160,18 @@ impl Outbox {
     /// Whether a frame of `len` bytes has room. A frame larger than the bound still passes when
     /// nothing else is queued.
     pub(crate) fn check(&self, class: Class, len: usize) -> Result<(), Rejected> {
-        let queued = self.waiting() + self.writing;
+        let queued = self.queued();
         let Bounds { bytes_max, reserve, .. } = self.bounds;
         match class {
             Class::Data if queued > 0 && queued + len > bytes_max => Err(Rejected::Full),
             Class::Control if queued + len > bytes_max + reserve => Err(Rejected::Overflow),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a frame of somebody else's has room among those of its pair.
+    pub(crate) fn has_room_of_pair(&self, header: &Header, len: usize) -> bool {
+        self.passing.has_room(header, len, self.bounds.pair_bytes_max)
     }
 
     /// Whether so much may go in that answers somebody else: half of the reserve stays for what the

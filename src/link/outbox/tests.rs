@@ -19,7 +19,8 @@ fn put(
     deadline: Millis,
     body_len: usize,
 ) -> Result<u64, Rejected> {
-    outbox.put(class, header, deadline, (0, body_len), |out| {
+    outbox.check(class, HEADER_LEN + body_len)?;
+    outbox.put(header, deadline, (0, body_len), |out| {
         // A request's body begins with its method; here that is its id.
         let id = header.id.to_be_bytes();
         out.extend((0..body_len).map(|at| id.get(at).copied().unwrap_or(0xee)));
@@ -318,7 +319,7 @@ fn a_body_longer_than_was_said_leaves_nothing_behind() {
     put_data(&mut outbox, Kind::Message, 1, Millis::NEVER);
     let header = header(Kind::Message, 2);
     let longer = |out: &mut Vec<u8>| out.extend([0; 17]);
-    let outcome = outbox.put(Class::Data, header, Millis(5), (0, 16), longer);
+    let outcome = outbox.put(header, Millis(5), (0, 16), longer);
     assert_eq!(outcome, Err(Rejected::Longer));
     assert_eq!(put_data(&mut outbox, Kind::Message, 3, Millis::NEVER), LEN);
     assert_eq!(outbox.earliest_deadline(), Millis::NEVER);
@@ -333,17 +334,17 @@ fn p08_a_harbor_keeps_so_much_of_one_pair_and_no_more() {
         Header { hops: 1, ..Header::new(kind, from, to, 7, Incarnation::from_bits(1)) }
     };
     let mut outbox = Outbox::new(BOUNDS);
-    let put = |outbox: &mut Outbox, header| {
-        outbox
-            .put(Class::Data, header, Millis::NEVER, (0, 206), |out| out.resize(out.len() + 206, 0))
-    };
+    let put = |outbox: &mut Outbox, header| put(outbox, Class::Data, header, Millis::NEVER, 206);
     for _ in 0..2 {
         put(&mut outbox, relayed(1, Kind::Message)).unwrap();
     }
     assert_eq!(outbox.passing(), 500);
-    assert_eq!(put(&mut outbox, relayed(1, Kind::Message)), Err(Rejected::Full));
-    put(&mut outbox, relayed(2, Kind::Message)).expect("another pair has room");
-    put(&mut outbox, relayed(1, Kind::Reply)).expect("a reply cannot be made again");
+    let has_room = |outbox: &Outbox, header| outbox.has_room_of_pair(&header, 250);
+    assert!(!has_room(&outbox, relayed(1, Kind::Message)));
+    assert!(has_room(&outbox, relayed(2, Kind::Message)), "another pair has room");
+    put(&mut outbox, relayed(2, Kind::Message)).unwrap();
+    assert!(has_room(&outbox, relayed(1, Kind::Reply)), "a reply cannot be made again");
+    put(&mut outbox, relayed(1, Kind::Reply)).unwrap();
     assert_eq!(outbox.passing(), 1000);
     // What the writer has taken is no longer the pair's, but still somebody's.
     let (mut batch, mut expired) = (Batch::default(), Vec::new());

@@ -6,7 +6,7 @@ use super::*;
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::incarnation::Incarnation;
-use crate::link::outbox::{Batch, Bounds, Class, Outbox};
+use crate::link::outbox::{Batch, Bounds, Outbox};
 use crate::wire::{FrameLimits, HEADER_LEN, Header, Kind, decode};
 
 const MESSAGES: u64 = 1_000;
@@ -35,7 +35,7 @@ impl Sender {
         let (from, to) = (LogicalAddr::new(1, 1, 1), LogicalAddr::new(1, 1, 2));
         let header = Header::new(Kind::Message, from, to, self.accepted, Incarnation::from_bits(1));
         let body = self.accepted.to_be_bytes();
-        let put = self.outbox.put(Class::Data, header, Millis::NEVER, (0, BODY_LEN), |out| {
+        let put = self.outbox.put(header, Millis::NEVER, (0, BODY_LEN), |out| {
             out.extend_from_slice(&body);
         });
         put.unwrap();
