@@ -92,24 +92,25 @@ where
         let prepared = caller
             .prepare(to, (&self.method).into(), len, &self.options, timeout)
             .map_err(not_sent)?;
-        match caller.put(&prepared, message, Some(waker)) {
+        let link = caller.router.link(to).map_err(not_sent)?;
+        match caller.put(&link, &prepared, message, Some(waker)) {
             Ok(put) => {
                 self.message = None;
-                Ok(Stage::Waiting(prepared.into_ticket(put)))
+                Ok(Stage::Waiting(prepared.ticket(link, put)))
             }
             Err(PutError::Full) => {
                 let Some(message) = self.message.take() else { return Ok(Stage::Done) };
                 let caller = Arc::clone(caller);
                 Ok(Stage::Line(Box::pin(async move {
-                    let attempt = || caller.put(&prepared, &message, None);
-                    let lane = prepared.link.rpc();
+                    let attempt = || caller.put(&link, &prepared, &message, None);
+                    let lane = link.rpc();
                     match lane.in_line(&caller.home, prepared.deadline, attempt).await {
-                        Ok(put) => Ok(prepared.into_ticket(put)),
-                        Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
+                        Ok(put) => Ok(prepared.ticket(link, put)),
+                        Err(error) => Err(not_sent(caller.denied(&link, error))),
                     }
                 })))
             }
-            Err(error) => Err(not_sent(caller.denied(&prepared.link, error))),
+            Err(error) => Err(not_sent(caller.denied(&link, error))),
         }
     }
 }

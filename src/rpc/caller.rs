@@ -123,11 +123,12 @@ impl Drop for Entering<'_> {
 
 /// A request with all that is known before it has a place in the lane.
 pub(super) struct Prepared {
-    pub(super) link: Arc<Link>,
     to: LogicalAddr,
     pub(super) deadline: Millis,
     extension: Vec<u8>,
     method: Name,
+    /// Length of the body in bytes.
+    len: usize,
 }
 
 /// A method without its types.
@@ -145,9 +146,8 @@ impl<Q, R> From<&Method<Q, R>> for Name {
 
 impl Prepared {
     /// Once the request was put.
-    pub(super) fn into_ticket(self, (id, position): (u64, u64)) -> Ticket {
-        let Self { link, to, method, .. } = self;
-        Ticket { link, to, method: method.text, id, position }
+    pub(super) fn ticket(&self, link: Arc<Link>, (id, position): (u64, u64)) -> Ticket {
+        Ticket { link, to: self.to, method: self.method.text, id, position }
     }
 
     /// Writes extension and body.
@@ -184,21 +184,22 @@ impl Caller {
             let detail = format!("it has {len} bytes; a frame takes {limit}");
             return Err(Denied::new(Reason::TooLarge, detail));
         }
-        let link = self.router.link(to)?;
         let extension = options.encode(&self.home)?;
-        Ok(Prepared { link, to, deadline, extension, method })
+        Ok(Prepared { to, deadline, extension, method, len })
     }
 
-    /// Puts the request of a call; returns its id and where it lies, for [`Prepared::into_ticket`].
+    /// Puts the request of a call; returns its id and where it lies, for [`Prepared::ticket`].
     /// Whoever has given a waker need not poll before it is woken.
     pub(super) fn put(
         &self,
+        link: &Link,
         prepared: &Prepared,
         message: &impl prost::Message,
         waker: Option<&Waker>,
     ) -> Result<(u64, u64), PutError> {
-        let put = self.frame(prepared, message, 0);
-        let link = &prepared.link;
+        let put = self.frame(prepared, 0);
+        // Before there is a lock to hold.
+        let waker = waker.cloned();
         let mut entering = Entering { caller: self, link, id: None };
         let enter = |position| {
             if !link.calls.begin(self.home.config.calls_max) {
@@ -206,7 +207,7 @@ impl Caller {
             }
             let (to, deadline) = (prepared.to, prepared.deadline);
             let entry = Entry { to, hop: link.peer, position, deadline };
-            let Some(id) = self.pending.enter(entry, waker.cloned()) else {
+            let Some(id) = self.pending.enter(entry, waker) else {
                 link.calls.end();
                 return Err(BUSY);
             };
@@ -228,7 +229,7 @@ impl Caller {
         }
     }
 
-    fn frame(&self, prepared: &Prepared, message: &impl prost::Message, flags: u8) -> Put {
+    fn frame(&self, prepared: &Prepared, flags: u8) -> Put {
         let mut header = self.home.header(Kind::Request, prepared.to, 0);
         header.flags = flags;
         Put {
@@ -236,7 +237,7 @@ impl Caller {
             header,
             deadline: prepared.deadline,
             extension_len: prepared.extension.len(),
-            body_len: METHOD_LEN + message.encoded_len(),
+            body_len: prepared.len,
             only_session: None,
         }
     }
@@ -261,7 +262,7 @@ impl Caller {
         let timeout = self.home.config.message_timeout;
         let prepared =
             self.prepare(to, method, message.encoded_len(), &options, timeout).map_err(refuse)?;
-        let put = self.frame(&prepared, message, FLAG_NO_REPLY);
+        let put = self.frame(&prepared, FLAG_NO_REPLY);
         let encode = |out: &mut Vec<u8>| prepared.encode(message, out);
         self.pairs.put(Lane::Rpc, &put, encode).await.map_err(refuse)
     }
