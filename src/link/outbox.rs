@@ -116,6 +116,7 @@ impl Outbox {
 
     /// Puts a frame in that has room: see [`Outbox::check`]. `body` writes extension and body, of
     /// these lengths, behind the header. Returns the frame's position.
+    #[inline]
     pub(crate) fn put(
         &mut self,
         mut header: Header,
