@@ -12,7 +12,7 @@ use crate::addr::{LogicalAddr, NodeType};
 use crate::discovery::Member;
 use crate::link::{Home, LONGER, Link, PutError};
 use crate::map::Map;
-use crate::routing::{Candidates, Hop, NoRoute, Table, Target};
+use crate::routing::{Candidates, Hop, NoRoute, Pick, Table, Target};
 use crate::wire::Reason;
 
 /// See the module.
@@ -85,11 +85,15 @@ impl Router {
     }
 
     /// Who is meant now.
+    #[inline]
     pub(crate) fn resolve(&self, target: &Target) -> Result<LogicalAddr, Denied> {
-        let pick = match target {
-            Target::Address(address) => return Ok(*address),
-            Target::Pick(pick) => pick,
-        };
+        match target {
+            Target::Address(address) => Ok(*address),
+            Target::Pick(pick) => self.pick(pick),
+        }
+    }
+
+    fn pick(&self, pick: &Pick) -> Result<LogicalAddr, Denied> {
         let candidates = self.candidates(pick.node_type());
         let now = self.home.clock.now();
         let turn = || {
