@@ -9,6 +9,7 @@ thread_local! {
 }
 
 /// The place that this thread uses; another thread may have the same.
+#[inline]
 pub(crate) fn stripe() -> usize {
     let at = MARK.with(|mark| std::ptr::from_ref(mark).addr());
     // Fibonacci hashing, Knuth, TAOCP 6.4: the highest bits depend on all of them.
