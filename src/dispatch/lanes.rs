@@ -31,9 +31,7 @@ impl Inbound for RpcLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
-        if header.kind == Kind::Message {
-            return Err(Violation("a message came on the rpc lane".to_owned()));
-        }
+        check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
             return self.dispatch.pass_on(&self.session, frame, now);
         }
@@ -214,9 +212,7 @@ impl Inbound for MessageLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
-        if matches!(header.kind, Kind::Request | Kind::Cancel) || header.is_answer() {
-            return Err(Violation(format!("a {:?} came on the message lane", header.kind)));
-        }
+        check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
             return self.dispatch.pass_on(&self.session, frame, now);
         }
@@ -278,6 +274,21 @@ fn is_in_transit(session: &Session, header: &Header) -> bool {
     let me = session.link.home.me;
     let is_own = matches!(header.kind, Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Optional(_));
     me.is_harbor() && header.to != me && !is_own
+}
+
+/// Also what is to be handed on has to come on its own lane: where it goes, a frame that has nothing
+/// to do there would close the lane.
+fn check_lane(session: &Session, kind: Kind) -> Result<(), Violation> {
+    let lane = match kind {
+        Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Optional(_) => return Ok(()),
+        Kind::Open | Kind::End => Lane::Stream,
+        kind => Lane::of(kind),
+    };
+    if lane == session.lane {
+        return Ok(());
+    }
+    let lane = if session.lane == Lane::Rpc { "rpc" } else { "message" };
+    Err(Violation(format!("a {kind:?} came on the {lane} lane")))
 }
 
 /// Why a frame is not for a handler of this node, if it is not.

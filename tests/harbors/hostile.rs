@@ -144,6 +144,29 @@ async fn p20_a_frame_in_transit_comes_on_its_own_lane() {
     assert_eq!((near.stats().relayed, target.stats().requests), (0, 0));
 }
 
+/// What breaks no rule by itself, but has no meaning on that lane: whoever gets it closes the lane, and
+/// that must not be one on which others speak, too.
+#[tokio::test]
+async fn p20_a_harbor_hands_on_only_what_its_next_neighbour_takes_on_that_lane() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let near = cluster.node(NEAR).await;
+    let _target = cluster.echo(TO).await;
+    let kinds = [(RPC, kind::OPEN), (RPC, kind::END), (MESSAGE, kind::OPEN), (MESSAGE, kind::END)];
+    for (lane, kind) in kinds.into_iter().chain([(MESSAGE, kind::RECEIPT)]) {
+        let peer = Peer::new(FAR);
+        let (mut rpc, mut messages) = soon("both", peer.dial_both(near.local_addr(), NEAR)).await;
+        let raw = if lane == RPC { &mut rpc } else { &mut messages };
+        let ask = raw.frame(kind, 0, &[1]);
+        let frame = between(MEMBER, TO, Frame { flags: RECEIPT_WANTED, ..ask });
+        raw.send(&frame).await;
+        let farewell = soon("the reason", raw.expect(kind::GO_AWAY)).await.farewell();
+        assert!(farewell.contains("lane"), "{farewell}");
+        soon("the end", raw.closed()).await;
+    }
+    assert_eq!(near.stats().relayed, 0);
+}
+
 /// A receiver of group 2 whose handler waits for permits.
 async fn slow(cluster: &Cluster) -> (Node, &'static Semaphore, Recorder<u64>) {
     let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
