@@ -2,6 +2,7 @@
 
 mod far;
 mod lanes;
+mod transit;
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -11,13 +12,10 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::addr::LogicalAddr;
-use crate::clock::Millis;
 use crate::context::Source;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
-use crate::link::{
-    Carried, Carrying, Flow, Home, Inbound, Link, Session, Unsent, Upper, Violation,
-};
+use crate::link::{Carried, Carrying, Home, Inbound, Link, Session, Unsent, Upper};
 use crate::loss::Loss;
 use crate::map::Map;
 use crate::messaging::{Messages, Notices, Shared};
@@ -26,9 +24,10 @@ use crate::relay::{Relay, move_frames};
 use crate::router::Router;
 use crate::rpc::{Caller, Outcome, Requests, Server};
 use crate::stream::Streams;
-use crate::wire::{Frame, Kind, Reason};
+use crate::wire::{Kind, Reason};
 pub(crate) use far::Fars;
 use lanes::{MessageLane, Nobody, RpcLane};
+use transit::Transit;
 
 /// How often pairs that wait for a receipt are looked at.
 const ACCOUNTS: Duration = Duration::from_millis(200);
@@ -61,14 +60,6 @@ impl Dispatch {
         let mut sources = self.sources.lock();
         let source = sources.entry(peer).or_insert_with(|| Source::new(&self.home.config));
         Arc::clone(source)
-    }
-
-    /// Hands on what is for others.
-    fn pass_on(&self, session: &Session, frame: Frame, now: Millis) -> Result<Flow, Violation> {
-        if let Some(relay) = &self.relay {
-            relay.on_frame(session, frame, now)?;
-        }
-        Ok(Flow::Next)
     }
 
     /// What waits for a harbor goes over another.
@@ -121,16 +112,17 @@ impl Upper for Dispatch {
         let (Some(node), Some(dispatch)) = (self.node.upgrade(), self.this.upgrade()) else {
             return Box::new(Nobody);
         };
+        let transit = Transit::default();
         match session.lane {
             Lane::Rpc => {
                 let server = Arc::clone(&self.server);
                 let requests = Requests::new(server, Arc::clone(&session), source, node);
-                Box::new(RpcLane { dispatch, session, requests, beyond: Map::default() })
+                Box::new(RpcLane { dispatch, session, requests, transit, beyond: Map::default() })
             }
             Lane::Message => {
                 let messages = Arc::clone(&self.messages);
                 let messages = Messages::new(messages, Arc::clone(&session), &source, node);
-                Box::new(MessageLane { dispatch, session, messages })
+                Box::new(MessageLane { dispatch, session, messages, transit })
             }
             // Has no frames: see `carry`.
             Lane::Stream => Box::new(Nobody),

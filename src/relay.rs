@@ -25,7 +25,7 @@ use crate::clock::Millis;
 use crate::error::Code;
 use crate::handshake::Lane as LaneId;
 use crate::incarnation::Incarnation;
-use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent, Violation};
+use crate::link::{Class, Home, Link, Put, PutError, Session, Unsent};
 use crate::map::Map;
 use crate::pair::Looks;
 use crate::router::Router;
@@ -52,8 +52,6 @@ pub(crate) struct Relay {
     router: Arc<Router>,
     pairs: Mutex<Pairs>,
     downs: Downs,
-    /// Requests of all pairs that are open.
-    open: All,
 }
 
 struct Pairs {
@@ -61,6 +59,8 @@ struct Pairs {
     known: Map<(LogicalAddr, LogicalAddr), Passing>,
     places: Places,
     looks: Looks,
+    /// Requests of all of them that are open.
+    all: All,
 }
 
 /// A pair, as a harbor between its ends sees it.
@@ -74,13 +74,28 @@ struct Passing {
     open: Open,
 }
 
+/// Ways of frames that came one after another.
+#[derive(Default)]
+struct Ways(Vec<(Result<Arc<Link>, Reason>, usize)>);
+
+impl Ways {
+    /// The next ones go this way, or for this reason nowhere.
+    fn add(&mut self, way: Result<&Arc<Link>, Reason>, frames: usize) {
+        match (self.0.last_mut(), way) {
+            (Some((Ok(last), count)), Ok(way)) if Arc::ptr_eq(last, way) => *count += frames,
+            _ => self.0.push((way.map(Arc::clone), frames)),
+        }
+    }
+}
+
 impl Pairs {
     fn retain(&mut self, mut keep: impl FnMut(&Passing) -> bool) {
-        let Self { known, places, .. } = self;
+        let Self { known, places, all, .. } = self;
         known.retain(|_, passing| {
             let is_kept = keep(passing);
             if !is_kept {
                 places.leave(passing.came.peer);
+                passing.open.clear(all);
             }
             is_kept
         });
@@ -90,95 +105,136 @@ impl Pairs {
 impl Relay {
     pub(crate) fn new(home: Arc<Home>, router: Arc<Router>) -> Self {
         let places = Places::new(home.config.pairs_max);
-        let pairs = Pairs { known: Map::default(), places, looks: Looks::default() };
-        let pairs = Mutex::new(pairs);
-        Self { home, router, pairs, downs: Downs::default(), open: All::default() }
+        let (known, looks, all) = (Map::default(), Looks::default(), All::default());
+        let pairs = Mutex::new(Pairs { known, places, looks, all });
+        Self { home, router, pairs, downs: Downs::default() }
     }
 
-    /// Hands a frame on that has come on this session.
-    pub(crate) fn on_frame(
+    /// Hands frames on that have come on this session one after another. What other threads use,
+    /// too, is asked for once for all of them.
+    pub(crate) fn on_frames(&self, session: &Session, frames: &mut [Frame], now: Millis) {
+        for Frame { header, .. } in &mut *frames {
+            header.hops = header.hops.saturating_add(1);
+        }
+        let _not_moving = self.router.moving.read();
+        let mut left = &*frames;
+        for (way, count) in self.ways(session, frames, now) {
+            let (run, after) = left.split_at(count);
+            left = after;
+            match way {
+                Ok(goes) => self.pass(session, &goes, run, now),
+                Err(reason) => {
+                    for frame in run {
+                        self.bounce(&session.link, &frame.header, frame.method(), reason);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the frames go on, or why they do not, each for as many as follow one another.
+    fn ways(
         &self,
         session: &Session,
-        mut frame: Frame,
+        frames: &[Frame],
         now: Millis,
-    ) -> Result<(), Violation> {
-        let header = &mut frame.header;
-        if header.is_one_way() && header.seq == 0 {
-            return Err(Violation("a one-way frame to another group has no number".to_owned()));
+    ) -> Vec<(Result<Arc<Link>, Reason>, usize)> {
+        let mut ways = Ways::default();
+        let mut pairs = self.pairs.lock();
+        let sort = |Frame { header, .. }: &Frame| {
+            let Header { from, to, incarnation, .. } = *header;
+            (from, to, incarnation, header.is_answer(), self.check(session, header))
+        };
+        for alike in frames.chunk_by(|one, next| sort(one) == sort(next)) {
+            let Some(Frame { header, .. }) = alike.first() else { continue };
+            if let Err(reason) = self.check(session, header) {
+                ways.add(Err(reason), alike.len());
+            } else if header.is_answer() {
+                self.ways_back(&mut pairs, alike, &mut ways);
+            } else {
+                let passing = self.passing(&mut pairs, &session.link, header, now);
+                let way = passing.map(|(passing, all)| self.note(passing, all, alike, now));
+                ways.add(way, alike.len());
+            }
         }
-        header.hops = header.hops.saturating_add(1);
+        ways.0
+    }
+
+    /// Whether a frame may go on at all.
+    fn check(&self, session: &Session, header: &Header) -> Result<(), Reason> {
+        let (me, peer, to) = (self.home.me.group(), session.link.peer, header.to);
+        // What may be is decided by groups alone: then nothing circles, whatever anybody believes.
+        let is_on_its_way = if peer.group() == me { to.group() != me } else { to.group() == me };
         // A member speaks as the run that it has proved to be.
-        let is_own = header.from == session.link.peer && !header.is_answer();
-        let outcome = if is_own && header.incarnation != session.incarnation {
+        let is_own = header.from == peer && !header.is_answer();
+        if is_own && header.incarnation != session.incarnation {
             Err(Reason::Incarnation)
         } else if header.hops > HOPS_MAX {
             Err(Reason::Hops)
         } else if header.time_left == 0 {
             Err(Reason::Expired)
+        } else if !is_on_its_way {
+            Err(Reason::NoRoute)
         } else {
-            self.pass(&session.link, &frame, now)
-        };
-        if let Err(reason) = outcome {
+            Ok(())
+        }
+    }
+
+    /// Puts frames that go the same way, and sees to those that have no room.
+    fn pass(&self, session: &Session, goes: &Arc<Link>, frames: &[Frame], now: Millis) {
+        let puts = frames.iter().map(|frame| put_of(&self.home, frame, now));
+        let refused = goes.lane(session.lane).put_all(puts);
+        self.home.counters.relayed.add((frames.len() - refused.len()) as u64);
+        for (place, error) in refused {
+            let Some(frame) = frames.get(place) else { continue };
+            let reason = match error {
+                PutError::Closed(reason) => reason,
+                _ if frame.header.kind == Kind::Reply => {
+                    self.cut(goes, &frame.header, error == PutError::TooLarge);
+                    continue;
+                }
+                PutError::Overflow if frame.header.kind == Kind::Down => {
+                    self.downs.pass_on(&self.home, Arc::clone(goes), frame);
+                    continue;
+                }
+                PutError::TooLarge => Reason::TooLarge,
+                _ => Reason::Busy,
+            };
             self.bounce(&session.link, &frame.header, frame.method(), reason);
         }
-        Ok(())
     }
 
-    fn pass(&self, came: &Arc<Link>, frame: &Frame, now: Millis) -> Result<(), Reason> {
-        let _not_moving = self.router.moving.read();
-        let goes = self.way(came, &frame.header, now)?;
-        match put_frame(&self.home, &goes, frame, now) {
-            Ok(()) => {
-                self.home.counters.relayed.add(1);
-                Ok(())
+    /// Keeps in mind which requests of the pair begin and end. Returns the way of all its frames.
+    fn note<'a>(
+        &self,
+        passing: &'a mut Passing,
+        all: &mut All,
+        frames: &[Frame],
+        now: Millis,
+    ) -> &'a Arc<Link> {
+        let Passing { came, goes, open, .. } = passing;
+        for Frame { header, .. } in frames {
+            match header.kind {
+                Kind::Request if !header.is_one_way() => {
+                    let until = deadline(&self.home, header, now);
+                    let max = self.home.config.calls_max;
+                    open.begin(header.id, (came, goes), (now, until), max, all);
+                }
+                Kind::Cancel => drop(open.end(header.id, all)),
+                _ => {}
             }
-            Err(PutError::Closed(reason)) => Err(reason),
-            Err(error) if frame.header.kind == Kind::Reply => {
-                self.cut(&goes, &frame.header, error == PutError::TooLarge);
-                Ok(())
-            }
-            Err(PutError::Overflow) if frame.header.kind == Kind::Down => {
-                self.downs.pass_on(&self.home, goes, frame);
-                Ok(())
-            }
-            Err(PutError::TooLarge) => Err(Reason::TooLarge),
-            Err(_) => Err(Reason::Busy),
         }
+        goes
     }
 
-    /// Where the pair goes on: as before, unless that is lost, or nothing has come for long.
-    fn way(&self, came: &Arc<Link>, header: &Header, now: Millis) -> Result<Arc<Link>, Reason> {
-        let (me, peer, to) = (self.home.me.group(), came.peer, header.to);
-        // What may be is decided by groups alone: then nothing circles, whatever anybody believes.
-        let is_on_its_way = if peer.group() == me { to.group() != me } else { to.group() == me };
-        if !is_on_its_way {
-            return Err(Reason::NoRoute);
-        }
-        if header.is_answer() {
-            return self.way_back(header);
-        }
-        let mut pairs = self.pairs.lock();
-        let passing = self.passing(&mut pairs, came, header, now)?;
-        match header.kind {
-            Kind::Request if !header.is_one_way() => {
-                let until = deadline(&self.home, header, now);
-                let (way, max) = ((came, &passing.goes), self.home.config.calls_max);
-                passing.open.begin(header.id, way, (now, until), max);
-            }
-            Kind::Cancel => drop(passing.open.end(header.id)),
-            _ => {}
-        }
-        Ok(Arc::clone(&passing.goes))
-    }
-
-    /// What is known of the pair, with its way on.
+    /// What is known of the pair, with its way on; and what is counted of all.
     fn passing<'a>(
         &self,
         pairs: &'a mut Pairs,
         came: &Arc<Link>,
         header: &Header,
         now: Millis,
-    ) -> Result<&'a mut Passing, Reason> {
+    ) -> Result<(&'a mut Passing, &'a mut All), Reason> {
         let Header { from, to, incarnation, .. } = *header;
         let choose = || {
             let goes = self.router.next(from, to).map_err(|denied| denied.reason)?;
@@ -188,7 +244,7 @@ impl Relay {
         if !pairs.places.has_room(came.peer) && is_new() && pairs.looks.look(now) {
             pairs.retain(|passing| now.since(passing.used) < DOWN_MS);
         }
-        let Pairs { known, places, .. } = pairs;
+        let Pairs { known, places, all, .. } = pairs;
         match known.entry((from, to)) {
             Entry::Occupied(known) => {
                 let passing = known.into_mut();
@@ -205,7 +261,7 @@ impl Relay {
                     passing.goes = choose()?;
                 }
                 passing.used = now;
-                Ok(passing)
+                Ok((passing, all))
             }
             Entry::Vacant(new) => {
                 let goes = choose()?;
@@ -213,25 +269,35 @@ impl Relay {
                     return Err(Reason::Busy);
                 }
                 places.take(came.peer);
-                let (came, open) = (Arc::clone(came), Open::new(&self.open));
-                Ok(new.insert(Passing { came, goes, used: now, incarnation, open }))
+                let (came, open) = (Arc::clone(came), Open::default());
+                Ok((new.insert(Passing { came, goes, used: now, incarnation, open }), all))
             }
         }
     }
 
     /// Answers go where that came from which they answer: then each connection that loses one is on
     /// the way of the source, which is told. Only if that way is lost they take another.
-    fn way_back(&self, header: &Header) -> Result<Arc<Link>, Reason> {
-        let Header { from, to, id, kind, .. } = *header;
-        let came = self.pairs.lock().known.get_mut(&(to, from)).map(|passing| {
+    fn ways_back(&self, pairs: &mut Pairs, answers: &[Frame], ways: &mut Ways) {
+        let Some(Header { from, to, .. }) = answers.first().map(|frame| frame.header) else {
+            return;
+        };
+        let Pairs { known, all, .. } = pairs;
+        let mut passing = known.get_mut(&(to, from));
+        for Frame { header, .. } in answers {
+            let is_ended = matches!(header.kind, Kind::Reply | Kind::Bounce);
+            let request = passing.as_mut().filter(|_| is_ended);
+            let request = request.and_then(|passing| passing.open.end(header.id, all));
+            let last = passing.as_deref().map(|passing| &passing.came);
             // The pair may have taken another way since.
-            let is_ended = matches!(kind, Kind::Reply | Kind::Bounce);
-            let came = if is_ended { passing.open.end(id) } else { None };
-            came.filter(|came| came.is_up()).unwrap_or_else(|| Arc::clone(&passing.came))
-        });
-        match came.filter(|came| came.is_well()) {
-            Some(came) => Ok(came),
-            None => self.router.next(from, to).map_err(|denied| denied.reason),
+            let is_other = |came: &Arc<Link>| !last.is_some_and(|last| Arc::ptr_eq(last, came));
+            let request = request.filter(|came| is_other(came) && came.is_up());
+            match request.as_ref().or(last).filter(|came| came.is_well()) {
+                Some(came) => ways.add(Ok(came), 1),
+                None => match self.router.next(from, to) {
+                    Ok(next) => ways.add(Ok(&next), 1),
+                    Err(denied) => ways.add(Err(denied.reason), 1),
+                },
+            }
         }
     }
 
@@ -297,8 +363,9 @@ impl Relay {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         body.put(&mut bytes);
         self.tell(came, header, &bytes);
-        if let Some(passing) = self.pairs.lock().known.get_mut(&(subject.from, subject.to)) {
-            passing.open.end(subject.id);
+        let Pairs { known, all, .. } = &mut *self.pairs.lock();
+        if let Some(passing) = known.get_mut(&(subject.from, subject.to)) {
+            passing.open.end(subject.id, all);
         }
     }
 
@@ -338,9 +405,10 @@ impl Relay {
     fn lose(&self, link: &Arc<Link>, lane: LaneId) -> Vec<(Arc<Link>, Header)> {
         let now = self.home.clock.now();
         let mut told = Vec::new();
-        for ((from, to), passing) in &mut self.pairs.lock().known {
+        let Pairs { known, all, .. } = &mut *self.pairs.lock();
+        for ((from, to), passing) in known {
             let Passing { came, goes, used, incarnation, open } = passing;
-            let calls = if lane == LaneId::Rpc { open.lose(link, now) } else { Vec::new() };
+            let calls = if lane == LaneId::Rpc { open.lose(link, now, all) } else { Vec::new() };
             let has_down = Arc::ptr_eq(goes, link) && now.since(*used) < DOWN_MS;
             let header = |kind, id| Header::new(kind, *to, *from, id, *incarnation);
             let mut has_calls = false;
@@ -388,8 +456,8 @@ impl Relay {
     }
 }
 
-/// Puts a frame on a link as it is, with the time that it has left.
-fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(), PutError> {
+/// A frame as it is, with the time that it has left, and what writes it.
+fn put_of<'a>(home: &Home, frame: &'a Frame, now: Millis) -> (Put, impl FnOnce(&mut Vec<u8>) + 'a) {
     let Frame { header, extension, body } = frame;
     let deadline = deadline(home, header, now);
     let class = match header.kind {
@@ -398,12 +466,11 @@ fn put_frame(home: &Home, link: &Link, frame: &Frame, now: Millis) -> Result<(),
     };
     let (extension_len, body_len) = (extension.len(), body.len());
     let put = Put { class, header: *header, deadline, extension_len, body_len, only_session: None };
-    let write = |out: &mut Vec<u8>| {
+    let write = move |out: &mut Vec<u8>| {
         out.extend_from_slice(extension);
         out.extend_from_slice(body);
     };
-    link.lane(LaneId::of(header.kind)).put(put, write)?;
-    Ok(())
+    (put, write)
 }
 
 /// Until when a frame may go on.

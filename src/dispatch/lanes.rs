@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::Dispatch;
+use super::transit::{Transit, is_in_transit};
 use crate::addr::LogicalAddr;
 use crate::clock::Millis;
 use crate::context::{Bounced, bounce};
@@ -23,6 +24,7 @@ pub(super) struct RpcLane {
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) session: Arc<Session>,
     pub(super) requests: Requests,
+    pub(super) transit: Transit,
     /// Of sources beyond harbors.
     pub(super) beyond: Map<LogicalAddr, Requests>,
 }
@@ -33,8 +35,9 @@ impl Inbound for RpcLane {
         check_from(&self.session, &header)?;
         check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
-            return self.dispatch.pass_on(&self.session, frame, now);
+            return self.transit.add(frame);
         }
+        self.on_pause(now);
         let is_from_beyond = header.from != self.session.link.peer;
         match header.kind {
             Kind::Request if is_from_beyond && header.to == self.dispatch.home.me => {
@@ -62,6 +65,10 @@ impl Inbound for RpcLane {
             _ => on_link_frame(&self.session, &frame)?,
         }
         Ok(Flow::Next)
+    }
+
+    fn on_pause(&mut self, now: Millis) {
+        self.transit.hand_on(&self.dispatch, &self.session, now);
     }
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
@@ -206,6 +213,7 @@ pub(super) struct MessageLane {
     pub(super) dispatch: Arc<Dispatch>,
     pub(super) session: Arc<Session>,
     pub(super) messages: Messages,
+    pub(super) transit: Transit,
 }
 
 impl Inbound for MessageLane {
@@ -214,8 +222,9 @@ impl Inbound for MessageLane {
         check_from(&self.session, &header)?;
         check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
-            return self.dispatch.pass_on(&self.session, frame, now);
+            return self.transit.add(frame);
         }
+        self.on_pause(now);
         let is_from_beyond = header.from != self.session.link.peer;
         match header.kind {
             Kind::Message if is_from_beyond && header.to == self.dispatch.home.me => {
@@ -234,6 +243,10 @@ impl Inbound for MessageLane {
             _ => on_link_frame(&self.session, &frame)?,
         }
         Ok(Flow::Next)
+    }
+
+    fn on_pause(&mut self, now: Millis) {
+        self.transit.hand_on(&self.dispatch, &self.session, now);
     }
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {
@@ -267,13 +280,6 @@ fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
         return Ok(());
     }
     Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
-}
-
-/// Whether a frame is to be handed on.
-fn is_in_transit(session: &Session, header: &Header) -> bool {
-    let me = session.link.home.me;
-    let is_own = matches!(header.kind, Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Optional(_));
-    me.is_harbor() && header.to != me && !is_own
 }
 
 /// Also what is to be handed on has to come on its own lane: where it goes, a frame that has nothing

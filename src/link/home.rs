@@ -298,6 +298,9 @@ pub(crate) trait Inbound: Send {
     /// Takes the next frame. After [`Flow::Wait`] the next one comes when `poll_ready` is.
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation>;
 
+    /// No frame comes for now, or there are no more: what was collected of them is dealt with.
+    fn on_pause(&mut self, _now: Millis) {}
+
     /// Whether the next frame may come.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Violation>>;
 

@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use super::account::Account;
 use super::home::Home;
 use super::line::Line;
-use super::outbox::{Batch, Bounds, Class, Handed, Outbox, Rejected, Unsent};
+use super::outbox::{Batch, Bounds, Handed, Outbox, Unsent};
 use super::session::Session;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::incarnation::Incarnation;
 use crate::loss::Loss;
-use crate::wire::{Counts, Frame, HEADER_LEN, Header, Kind, Reason};
+use crate::wire::{Counts, Frame, Header, Reason};
 pub(crate) use put::{LONGER, Put, PutError};
 use share::Share;
 
@@ -141,19 +141,36 @@ impl Lane {
         // Goes after the lock should `body` panic: what it leaves behind may need the lane.
         let prepared;
         let mut queue = self.queue.lock();
-        // Under the lock: the pong that tells the peer that nothing new follows is put here, too.
-        if self.is_draining.load(Ordering::Relaxed)
-            && matches!(put.header.kind, Kind::Message | Kind::Request)
-        {
-            return Err(PutError::Closed(Reason::Draining));
-        }
-        queue.check(&put)?;
+        queue.check(&put, self.is_draining())?;
         (put.header.id, prepared) = prepare(queue.outbox.next_position())?;
-        let Put { header, deadline, extension_len, body_len, .. } = put;
-        queue.outbox.put(header, deadline, (extension_len, body_len), body)?;
-        queue.put += 1;
+        queue.put(put, body)?;
         self.wake(queue);
         Ok(prepared)
+    }
+
+    /// Puts frames one after another under one lock, each with what writes its extension and body.
+    /// Returns the places of those that were refused, and why.
+    pub(crate) fn put_all<W: FnOnce(&mut Vec<u8>)>(
+        &self,
+        puts: impl Iterator<Item = (Put, W)>,
+    ) -> Vec<(usize, PutError)> {
+        let mut refused = Vec::new();
+        let mut queue = self.queue.lock();
+        let is_draining = self.is_draining();
+        let before = queue.put;
+        for (place, (put, body)) in puts.enumerate() {
+            let outcome = queue.check(&put, is_draining).and_then(|()| queue.put(put, body));
+            refused.extend(outcome.err().map(|error| (place, error)));
+        }
+        if queue.put > before {
+            self.wake(queue);
+        }
+        refused
+    }
+
+    /// Asked under the lock: the pong that tells the peer that nothing new follows is put there, too.
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     fn wake(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
@@ -431,53 +448,6 @@ impl Queue {
     /// Tells the node how much of this lane belongs to others.
     fn count_passing(&mut self) {
         self.share.set(self.outbox.passing());
-    }
-
-    fn check(&mut self, put: &Put) -> Result<(), PutError> {
-        // Answers and signs of life go on until the session ends.
-        if let Some(reason) = self.closed
-            && put.header.is_lasting()
-            && !(put.header.is_answer() && self.session.is_some())
-        {
-            return Err(PutError::Closed(reason));
-        }
-        let is_over = |session: &Arc<Session>| session.is_finishing();
-        if put.header.kind == Kind::Down && self.session.as_ref().is_none_or(is_over) {
-            // Who has no connection to hear it over knows by that.
-            return Err(PutError::Over);
-        }
-        let len = HEADER_LEN + put.extension_len + put.body_len;
-        if put.header.hops > 0 {
-            self.check_passing(put, len)?;
-        } else if put.class == Class::Data && self.is_congested {
-            return Err(PutError::Full);
-        }
-        if let Some(session) = put.only_session
-            && self.session.as_ref().is_none_or(|current| current.id != session)
-        {
-            return Err(PutError::Over);
-        }
-        if self.session.as_ref().is_some_and(|session| put.body_len > session.frame_bytes_max) {
-            return Err(PutError::TooLarge);
-        }
-        let checked = self.outbox.check(put.class, len);
-        if checked == Err(Rejected::Full) && put.header.hops == 0 {
-            self.is_congested = true;
-        }
-        checked.map_err(PutError::from)
-    }
-
-    /// A harbor sends back what has no room: nobody waits for it, and nobody is held up.
-    fn check_passing(&self, put: &Put, len: usize) -> Result<(), PutError> {
-        let has_room = self.share.has_room(put.class, len);
-        match put.class {
-            Class::Data if !has_room || !self.outbox.has_room_of_pair(&put.header, len) => {
-                Err(PutError::Full)
-            }
-            Class::Data => Ok(()),
-            _ if !has_room || !self.outbox.has_spare(len) => Err(PutError::Overflow),
-            _ => Ok(()),
-        }
     }
 }
 

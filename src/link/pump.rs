@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 
@@ -15,6 +16,7 @@ use super::lane::{Lane, Ready};
 use super::outbox::{Batch, Unsent};
 use super::read_buffer::ReadBuffer;
 use super::session::Session;
+use crate::clock::Millis;
 use crate::net;
 use crate::wire::{FrameError, FrameLimits, Reason, decode};
 
@@ -86,18 +88,49 @@ async fn read_on(
         if !session.on_heard(now) {
             return Err(PumpError::Frozen);
         }
-        let mut turn = 0;
-        while let Ok(frame) = decode(buffer.bytes(), limits)? {
-            if turn == FRAMES_PER_TURN {
-                turn = 0;
-                yield_now().await;
-            }
-            turn += 1;
-            if inbound.on_frame(frame, now)? == Flow::Wait {
-                poll_fn(|cx| inbound.poll_ready(cx)).await?;
+        let mut left = FRAMES_PER_TURN;
+        loop {
+            let turn = take_turn(buffer.bytes(), limits, inbound, &mut left, now);
+            // Also behind what ends the lane: those before it count.
+            inbound.on_pause(now);
+            match turn? {
+                Pause::Read => break,
+                Pause::Wait => poll_fn(|cx| inbound.poll_ready(cx)).await?,
+                Pause::Yield => {
+                    yield_now().await;
+                    left = FRAMES_PER_TURN;
+                }
             }
         }
     }
+}
+
+/// Why a reader hands over no more frames for now.
+enum Pause {
+    /// There is no whole one.
+    Read,
+    /// The next one may come later only.
+    Wait,
+    /// Others have their turn.
+    Yield,
+}
+
+/// Hands over the frames that are there, until there is a reason to pause.
+fn take_turn(
+    bytes: &mut BytesMut,
+    limits: FrameLimits,
+    inbound: &mut dyn Inbound,
+    left: &mut u32,
+    now: Millis,
+) -> Result<Pause, PumpError> {
+    while *left > 0 {
+        let Ok(frame) = decode(bytes, limits)? else { return Ok(Pause::Read) };
+        *left -= 1;
+        if inbound.on_frame(frame, now)? == Flow::Wait {
+            return Ok(Pause::Wait);
+        }
+    }
+    Ok(if bytes.is_empty() { Pause::Read } else { Pause::Yield })
 }
 
 /// Lets the tasks that are ready add their frames to the same write, until there are enough.

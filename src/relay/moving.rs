@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::put_frame;
+use super::put_of;
 use crate::handshake::Lane;
 use crate::link::{Home, Link, Unsent};
 use crate::router::{Denied, Router};
@@ -38,8 +38,11 @@ pub(crate) fn move_frames(
             let is_own_call = header.kind == Kind::Request && !header.is_one_way();
             let outcome = match other(&header) {
                 Some(_) if is_own_call && header.hops == 0 => Err(Reason::Unreachable),
-                Some(next) => put_frame(home, &next, &frame, now)
-                    .map_err(|error| Denied::by(&next, error).reason),
+                Some(next) => {
+                    let (put, write) = put_of(home, &frame, now);
+                    let outcome = next.lane(lane).put(put, write);
+                    outcome.map_err(|error| Denied::by(&next, error).reason)
+                }
                 None => Err(Reason::Unreachable),
             };
             left.extend(outcome.err().map(|reason| (Unsent { header, method }, reason)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use seaway::Node;
 use seaway::discovery::Member;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -165,6 +166,64 @@ async fn p20_a_harbor_hands_on_only_what_its_next_neighbour_takes_on_that_lane()
         soon("the end", raw.closed()).await;
     }
     assert_eq!(near.stats().relayed, 0);
+}
+
+#[tokio::test]
+async fn p03_what_came_before_a_bad_frame_is_handed_on_though_both_came_at_once() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let near = cluster.node(NEAR).await;
+    let inbox = Recorder::new();
+    let target = record(cluster.builder(TO), &inbox)
+        .on_call(ECHO, |_, request| async move { Ok(request) })
+        .start()
+        .await
+        .unwrap();
+    // Of a kind that must be known, and in the name of somebody else.
+    let bad = [(13, MEMBER), (kind::MESSAGE, OTHER)];
+    for (n, (lane, (kind, from))) in
+        [(RPC, bad[0]), (RPC, bad[1]), (MESSAGE, bad[0]), (MESSAGE, bad[1])].into_iter().enumerate()
+    {
+        let peer = Peer::new(FAR);
+        let (mut rpc, mut messages) = soon("both", peer.dial_both(near.local_addr(), NEAR)).await;
+        let raw = if lane == RPC { &mut rpc } else { &mut messages };
+        let source = format!("1.1.{}", n + 1);
+        let mut bytes = Vec::new();
+        for seq in 1..=3 {
+            let frame = match lane {
+                RPC => Frame { id: u64::from(seq), ..request(raw, &source, TO) },
+                _ => Frame { body: vec![8, 1], ..message(raw, &source, TO, seq) },
+            };
+            bytes.extend(frame.encode());
+        }
+        bytes.extend(between(from, TO, raw.frame(kind, 1, &[])).encode());
+        raw.stream.write_all(&bytes).await.unwrap();
+        soon("the end", raw.closed()).await;
+        let came = || usize::try_from(target.stats().requests).unwrap() + inbox.len();
+        until("all before it have come", || came() == 3 * (n + 1)).await;
+    }
+}
+
+#[tokio::test]
+async fn p16_a_pong_comes_behind_what_became_of_all_before_its_ping() {
+    let cluster = Cluster::empty();
+    announce(&cluster, &[FAR]);
+    let near = cluster.node(NEAR).await;
+    let mut harbor = dial(near.local_addr(), &Peer::new(FAR), NEAR, RPC).await;
+    let nowhere = |id| Frame { id, ..request(&harbor, MEMBER, "3.1.1") };
+    let ping = harbor.frame(kind::PING, 0, &[0]);
+    let frames = [nowhere(1), nowhere(2), ping, nowhere(3)];
+    let bytes = frames.each_ref().map(Frame::encode).concat();
+    harbor.stream.write_all(&bytes).await.unwrap();
+    let mut came = Vec::new();
+    while came.len() < frames.len() {
+        let frame = soon("a frame", harbor.read()).await.unwrap();
+        if frame.kind != kind::PING {
+            came.push((frame.kind, frame.id));
+        }
+    }
+    let bounce = |id| (kind::BOUNCE, id);
+    assert_eq!(came, [bounce(1), bounce(2), (kind::PONG, 0), bounce(3)]);
 }
 
 /// A receiver of group 2 whose handler waits for permits.

@@ -32,9 +32,10 @@ impl Share {
         self.own = bytes;
     }
 
-    /// Whether a frame of so many bytes may be added.
-    pub(super) fn has_room(&self, class: Class, len: usize) -> bool {
-        let all = self.all.load(Ordering::Relaxed);
+    /// Whether a frame of `len` bytes may be added. So many are this lane's by now, though not all
+    /// may have been told yet.
+    pub(super) fn has_room(&self, class: Class, own: usize, len: usize) -> bool {
+        let all = self.all.load(Ordering::Relaxed) + own - self.own;
         if class != Class::Data {
             return all + len <= self.max;
         }
@@ -42,7 +43,7 @@ impl Share {
         let max = self.max - self.max / 8;
         // No lane has more than is left then: however many do not move, there is room for one that
         // does.
-        all == 0 || all + self.own + len <= max
+        all == 0 || all + own + len <= max
     }
 }
 
