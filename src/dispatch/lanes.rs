@@ -224,7 +224,7 @@ impl Inbound for MessageLane {
         if is_in_transit(&self.session, &header) {
             return self.transit.add(frame);
         }
-        self.on_pause(now);
+        self.transit.hand_on(&self.dispatch, &self.session, now);
         let is_from_beyond = header.from != self.session.link.peer;
         match header.kind {
             Kind::Message if is_from_beyond && header.to == self.dispatch.home.me => {
@@ -247,6 +247,7 @@ impl Inbound for MessageLane {
 
     fn on_pause(&mut self, now: Millis) {
         self.transit.hand_on(&self.dispatch, &self.session, now);
+        self.messages.on_pause();
     }
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Violation>> {

@@ -58,7 +58,7 @@ pub(crate) struct Home {
     pub(crate) unsettled: Notify,
     /// The node takes no new connections.
     is_draining: AtomicBool,
-    /// Message handlers at work that were not done when they were polled first.
+    /// Lanes and sources at work on messages.
     handling: AtomicUsize,
     /// Whether anything can run beside the thread that does.
     has_processors: bool,
@@ -148,8 +148,7 @@ impl Home {
         self.handling.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many message handlers are at work; those of which the lane's reader waits for the first poll
-    /// are not among them.
+    /// How many message handlers are at work, or have just been.
     pub(crate) fn handling(&self) -> usize {
         self.handling.load(Ordering::Relaxed)
     }

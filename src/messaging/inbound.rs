@@ -105,6 +105,9 @@ pub(crate) struct Messages {
     stage: Stage,
     /// For the next handler.
     handling: Handling,
+    /// From the first message of a turn until its end: a count for each message would be shared by
+    /// all lanes.
+    at_work: Option<AtWork>,
 }
 
 enum Stage {
@@ -134,7 +137,7 @@ impl Messages {
             Ok(turn) => Stage::Idle(turn),
             Err(_) => Stage::Queued(Box::pin(turn.lock_owned()), None),
         };
-        Self { shared, session, node, stage, handling: Handling::default() }
+        Self { shared, session, node, stage, handling: Handling::default(), at_work: None }
     }
 
     /// What comes from now on is of another run of the same source.
@@ -213,6 +216,7 @@ impl Messages {
                 node: &self.node,
             });
         }
+        let at_work = self.at_work.take().unwrap_or_else(|| AtWork::new(session));
         let begun = self.handling.begin(|context, slot| {
             if layers.is_empty() {
                 return (registered.start)(context, body, slot, &|| session.count_handled());
@@ -223,12 +227,13 @@ impl Messages {
         });
         if let Ok(Poll::Pending) = begun {
             let handling = std::mem::take(&mut self.handling);
-            let working = Working::new(handling, Arc::clone(session), id);
+            let working = Working { handling, at_work, id };
             if let Stage::Idle(turn) = std::mem::replace(&mut self.stage, Stage::Moving) {
                 self.stage = Stage::Handling(turn, working);
             }
             return Ok(Flow::Wait);
         }
+        self.at_work = Some(at_work);
         match begun {
             Ok(_) => Ok(Flow::Next),
             Err(Unbegun::Unstarted(Unstarted::Malformed(_))) => refuse(Reason::Malformed),
@@ -239,6 +244,11 @@ impl Messages {
                 Ok(Flow::Next)
             }
         }
+    }
+
+    /// No message comes for now.
+    pub(crate) fn on_pause(&mut self) {
+        self.at_work = None;
     }
 
     /// The session is over. A handler at work finishes, and only then the next session's begin.
@@ -283,18 +293,27 @@ fn layered(
     }
 }
 
-/// A handler that was not done when it was polled first; the node waits for it when it stops.
-struct Working {
-    handling: Handling,
-    session: Arc<Session>,
-    id: u64,
+/// The node waits for it when it stops.
+struct AtWork(Arc<Session>);
+
+impl AtWork {
+    fn new(session: &Arc<Session>) -> Self {
+        session.link.home.begin_handling();
+        Self(Arc::clone(session))
+    }
 }
 
-impl Working {
-    fn new(handling: Handling, session: Arc<Session>, id: u64) -> Self {
-        session.link.home.begin_handling();
-        Self { handling, session, id }
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.link.home.end_handling();
     }
+}
+
+/// A handler that was not done when it was polled first.
+struct Working {
+    handling: Handling,
+    at_work: AtWork,
+    id: u64,
 }
 
 impl Future for Working {
@@ -302,13 +321,7 @@ impl Future for Working {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let ended = Pin::new(&mut self.handling).poll(cx);
-        ended.map(|ended| ended.unwrap_or_else(|Panicked| on_panic(&self.session, self.id)))
-    }
-}
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.session.link.home.end_handling();
+        ended.map(|ended| ended.unwrap_or_else(|Panicked| on_panic(&self.at_work.0, self.id)))
     }
 }
 
