@@ -71,6 +71,7 @@ impl Lane {
     pub(crate) const fn of(kind: Kind) -> Self {
         match kind {
             Kind::Message => Self::Message,
+            Kind::Open | Kind::End => Self::Stream,
             _ => Self::Rpc,
         }
     }

@@ -156,15 +156,9 @@ impl Pairs {
         put: &Put,
         body: impl Fn(&mut Vec<u8>),
     ) -> Result<(), Denied> {
-        if self.put_near(lane, put, &body) {
-            return Ok(());
-        }
-        let way = self.way(put.header.to, lane)?;
+        let Some((way, full)) = self.put_now(lane, put, &body)? else { return Ok(()) };
         let attempt = || way.put(lane, put, &body);
-        let mut outcome = attempt();
-        if let Err(full @ (PutError::Full | PutError::Window)) = outcome {
-            outcome = way.in_line(&self.home, lane, put.deadline, full, attempt).await;
-        }
+        let outcome = way.in_line(&self.home, lane, put.deadline, full, attempt).await;
         self.conclude(&way, outcome)
     }
 
@@ -175,23 +169,31 @@ impl Pairs {
         put: &Put,
         body: impl Fn(&mut Vec<u8>),
     ) -> Result<(), Denied> {
-        if self.put_near(lane, put, &body) {
-            return Ok(());
+        match self.put_now(lane, put, body)? {
+            None => Ok(()),
+            Some((way, full)) => Err(way.denied(full)),
         }
-        let way = self.way(put.header.to, lane)?;
-        let outcome = way.put(lane, put, body);
-        self.conclude(&way, outcome)
     }
 
-    /// Puts a frame whose way is the simplest. `false`: it takes another, or does not go at once.
-    fn put_near(&self, lane: LaneId, put: &Put, body: impl Fn(&mut Vec<u8>)) -> bool {
-        let outcome =
-            self.router.with_neighbour(put.header.to, |link| link.lane(lane).put(*put, body));
-        let is_put = matches!(outcome, Some(Ok(_)));
-        if is_put {
+    /// Puts a one-way frame at once, or says what it would have to wait for.
+    fn put_now(
+        &self,
+        lane: LaneId,
+        put: &Put,
+        body: impl Fn(&mut Vec<u8>),
+    ) -> Result<Option<(Way, PutError)>, Denied> {
+        let to = put.header.to;
+        // The simplest way, and the one of most frames.
+        let near = self.router.with_neighbour(to, |link| link.lane(lane).put(*put, &body));
+        if let Some(Ok(_)) = near {
             self.home.counters.accepted.add(1);
+            return Ok(None);
         }
-        is_put
+        let way = self.way(to, lane)?;
+        match way.put(lane, put, body) {
+            Err(full @ (PutError::Full | PutError::Window)) => Ok(Some((way, full))),
+            outcome => self.conclude(&way, outcome).map(|()| None),
+        }
     }
 
     fn conclude(&self, way: &Way, outcome: Result<u64, PutError>) -> Result<(), Denied> {

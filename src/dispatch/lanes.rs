@@ -33,11 +33,10 @@ impl Inbound for RpcLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
-        check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
-            return self.transit.add(frame);
+            return self.transit.add(&self.session, frame);
         }
-        self.on_pause(now);
+        self.transit.hand_on(&self.dispatch, &self.session, now);
         let is_from_beyond = header.from != self.session.link.peer;
         match header.kind {
             Kind::Request if is_from_beyond && header.to == self.dispatch.home.me => {
@@ -220,9 +219,8 @@ impl Inbound for MessageLane {
     fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<Flow, Violation> {
         let header = frame.header;
         check_from(&self.session, &header)?;
-        check_lane(&self.session, header.kind)?;
         if is_in_transit(&self.session, &header) {
-            return self.transit.add(frame);
+            return self.transit.add(&self.session, frame);
         }
         self.transit.hand_on(&self.dispatch, &self.session, now);
         let is_from_beyond = header.from != self.session.link.peer;
@@ -283,21 +281,6 @@ fn check_from(session: &Session, header: &Header) -> Result<(), Violation> {
     Err(Violation(format!("{peer} sent a frame in the name of {}", header.from)))
 }
 
-/// Also what is to be handed on has to come on its own lane: where it goes, a frame that has nothing
-/// to do there would close the lane.
-fn check_lane(session: &Session, kind: Kind) -> Result<(), Violation> {
-    let lane = match kind {
-        Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Optional(_) => return Ok(()),
-        Kind::Open | Kind::End => Lane::Stream,
-        kind => Lane::of(kind),
-    };
-    if lane == session.lane {
-        return Ok(());
-    }
-    let lane = if session.lane == Lane::Rpc { "rpc" } else { "message" };
-    Err(Violation(format!("a {kind:?} came on the {lane} lane")))
-}
-
 /// Why a frame is not for a handler of this node, if it is not.
 fn misdirected(session: &Session, header: &Header) -> Option<Reason> {
     let home = &session.link.home;
@@ -319,6 +302,12 @@ fn is_answer_to(home: &Home, header: &Header) -> bool {
 /// changed meanwhile.
 fn is_of_oneself(home: &Home, header: &Header) -> bool {
     header.from == home.me
+}
+
+/// A frame of this kind has nothing to do on the session's lane.
+pub(super) fn out_of_lane(session: &Session, kind: Kind) -> Violation {
+    let lane = if session.lane == Lane::Rpc { "rpc" } else { "message" };
+    Violation(format!("a {kind:?} came on the {lane} lane"))
 }
 
 /// Frames that are the link's own business, on either lane.
@@ -345,9 +334,7 @@ fn on_link_frame(session: &Arc<Session>, frame: &Frame) -> Result<(), Violation>
             None => return Err(Violation("a go-away is malformed".to_owned())),
         },
         Kind::Optional(_) => link.home.counters.frames_skipped.add(1),
-        kind => {
-            return Err(Violation(format!("a {kind:?} came on the {:?} lane", session.lane)));
-        }
+        kind => return Err(out_of_lane(session, kind)),
     }
     Ok(())
 }

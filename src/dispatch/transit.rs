@@ -1,7 +1,9 @@
 //! Frames of one session that are for others, until the reader pauses.
 
 use super::Dispatch;
+use super::lanes::out_of_lane;
 use crate::clock::Millis;
+use crate::handshake::Lane;
 use crate::link::{Flow, Session, Violation};
 use crate::wire::{Frame, Header, Kind};
 
@@ -14,8 +16,13 @@ pub(super) struct Transit {
 
 impl Transit {
     /// Takes a frame that is to be handed on.
-    pub(super) fn add(&mut self, frame: Frame) -> Result<Flow, Violation> {
-        if frame.header.is_one_way() && frame.header.seq == 0 {
+    pub(super) fn add(&mut self, session: &Session, frame: Frame) -> Result<Flow, Violation> {
+        let header = &frame.header;
+        if Lane::of(header.kind) != session.lane {
+            // Where it goes, it would close the lane.
+            return Err(out_of_lane(session, header.kind));
+        }
+        if header.is_one_way() && header.seq == 0 {
             return Err(Violation("a one-way frame to another group has no number".to_owned()));
         }
         self.frames.push(frame);
