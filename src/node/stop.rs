@@ -133,6 +133,7 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
             drop(timeout(within, inner.home.stop.cancelled()).await);
         }
         take_stock(&inner);
+        count_unwritten(&inner);
         inner.home.stop.cancel();
         inner.stopped.cancelled().await;
         *inner.report.lock()
@@ -162,6 +163,8 @@ async fn drain(inner: &Inner, within: Duration) {
     };
     drop(timeout_at(deadline, idle).await);
     inner.dispatch.fars.tell_all();
+    // A harbor that hears of the end of a lane first takes for lost what it was not told of.
+    drop(timeout_at(deadline, timeout(HEAR, tell_peers(inner))).await);
     // Calls that wait now end with their lanes.
     take_stock(inner);
     // Also when the time is over: whoever reads must hear that this is no end. And before the pulse
@@ -206,8 +209,6 @@ fn is_idle(inner: &Inner) -> bool {
 /// end calls, and may bring messages yet.
 fn take_stock(inner: &Inner) {
     let links = inner.router.links();
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let raise = |count: &mut u64, now: u64| *count = now.max(*count);
     let mut report = inner.report.lock();
     raise(&mut report.requests_abandoned, count(inner.dispatch.requests_in_flight()));
     raise(&mut report.messages_abandoned, count(inner.home.handling()));
@@ -215,8 +216,20 @@ fn take_stock(inner: &Inner) {
     raise(&mut report.calls_abandoned, links.iter().map(|link| link.calls.waiting()).sum());
     let relayed = inner.dispatch.relay.as_ref().map_or(0, Relay::requests_awaited);
     raise(&mut report.relayed_abandoned, count(relayed));
-    let unwritten = links.iter().filter(|link| !link.is_flushed());
-    raise(&mut report.links_unwritten, count(unwritten.count()));
+}
+
+/// Puts into the report to whom something still waits to be written, now that lanes had their time.
+fn count_unwritten(inner: &Inner) {
+    let unwritten = inner.router.links().iter().filter(|link| !link.is_flushed()).count();
+    raise(&mut inner.report.lock().links_unwritten, count(unwritten));
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+fn raise(count: &mut u64, now: u64) {
+    *count = now.max(*count);
 }
 
 /// The last steps, whatever led to them.
