@@ -1,11 +1,11 @@
-//! Whose turn it is while senders leave and come back.
+//! Whose turn it is: of the handlers of one sender, and of everybody else.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod support;
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::messages::number;
 use support::recorder::Recorder;
@@ -50,4 +50,33 @@ async fn p02_a_sender_that_left_and_returned_waits_for_the_handler_of_its_last_m
     release.notify_one();
     began.until_len(2).await;
     release.notify_one();
+}
+
+#[tokio::test]
+async fn p10_others_have_their_turn_while_messages_that_came_together_are_handled() {
+    const MESSAGES: u64 = 1_500;
+    let (cluster, inbox) = (Cluster::empty(), Recorder::new());
+    let handled = inbox.clone();
+    let receiver = cluster.builder("1.2.1").on_message(move |_, message: Number| {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(50) {
+            std::hint::spin_loop();
+        }
+        handled.add(message.number);
+        async {}
+    });
+    let _receiver = receiver.start().await.unwrap();
+    let sender = cluster.node("1.1.1").await;
+    // Nobody else runs meanwhile, so they go in one piece.
+    for n in 0..MESSAGES {
+        sender.try_send(addr("1.2.1"), &number(n)).unwrap();
+    }
+    let mut most = 0;
+    let mut seen = inbox.len();
+    while inbox.len() < 1_500 {
+        tokio::task::yield_now().await;
+        most = most.max(inbox.len() - seen);
+        seen = inbox.len();
+    }
+    assert!(most < 200, "{most} messages were handled in one turn");
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,8 +21,12 @@ use crate::clock::Millis;
 use crate::net;
 use crate::wire::{FrameError, FrameLimits, Reason, decode};
 
-/// Frames handled before other tasks, the writer among them, get their turn.
-const FRAMES_PER_TURN: u32 = 64;
+/// Frames handled before the reader looks whether it is the turn of other tasks, the writer among
+/// them: a look at the clock costs as much as a fifth of a frame.
+const FRAMES_PER_LOOK: u32 = 64;
+/// How long it goes on: as long as a task should at most between two awaits (Ryhl, "Async: What is
+/// blocking?"). Less is dear, for each yield may wake another worker that finds nothing to do.
+const TURN: Duration = Duration::from_micros(100);
 
 /// What a write waits for, if a crowd may put more frames: a part of it, and not all, so that this
 /// end and the other one work at the same time; but no fewer frames than pay for the write. With one
@@ -88,7 +93,7 @@ async fn read_on(
         if !session.on_heard(now) {
             return Err(PumpError::Frozen);
         }
-        let mut left = FRAMES_PER_TURN;
+        let (mut began, mut left) = (Instant::now(), FRAMES_PER_LOOK);
         loop {
             let turn = take_turn(buffer.bytes(), limits, inbound, &mut left, now);
             // Also behind what ends the lane: those before it count.
@@ -96,9 +101,12 @@ async fn read_on(
             match turn? {
                 Pause::Read => break,
                 Pause::Wait => poll_fn(|cx| inbound.poll_ready(cx)).await?,
-                Pause::Yield => {
-                    yield_now().await;
-                    left = FRAMES_PER_TURN;
+                Pause::Look => {
+                    if began.elapsed() >= TURN {
+                        yield_now().await;
+                        began = Instant::now();
+                    }
+                    left = FRAMES_PER_LOOK;
                 }
             }
         }
@@ -111,8 +119,8 @@ enum Pause {
     Read,
     /// The next one may come later only.
     Wait,
-    /// Others have their turn.
-    Yield,
+    /// Others may have their turn.
+    Look,
 }
 
 /// Hands over the frames that are there, until there is a reason to pause.
@@ -130,7 +138,7 @@ fn take_turn(
             return Ok(Pause::Wait);
         }
     }
-    Ok(if bytes.is_empty() { Pause::Read } else { Pause::Yield })
+    Ok(if bytes.is_empty() { Pause::Read } else { Pause::Look })
 }
 
 /// Lets the tasks that are ready add their frames to the same write, until there are enough.
