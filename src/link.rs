@@ -231,6 +231,18 @@ impl Link {
         let Some(session) = self.lane(lane).session() else { return };
         // A session may have begun after the others were told.
         self.say_draining(lane).await;
+        self.settle(lane).await;
+        session.finish();
+        session.ended.cancelled().await;
+    }
+
+    /// Asks the peer until the account of the lane is settled, or its session has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(crate) async fn settle(&self, lane: LaneId) {
+        let Some(session) = self.lane(lane).session() else { return };
         self.look_until_ended(&session, || {
             // The last one tells the peer what became of all that it had sent. Without room for
             // it, others are on their way.
@@ -238,8 +250,6 @@ impl Link {
             self.lane(lane).is_settled()
         })
         .await;
-        session.finish();
-        session.ended.cancelled().await;
     }
 
     /// Looks until something is so or the session has ended.

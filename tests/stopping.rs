@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaway::{Node, Reason, StopCause};
-use support::messages::{FROM, Line, TO, losses, notice, number, settled};
+use support::messages::{Line, TO, number};
 use support::proxy::{Flow, MESSAGE, RPC};
 use support::recorder::Recorder;
-use support::{Cluster, ECHO, Number, PATIENCE, Text, addr, not_sent, soon, text, until};
+use support::{Cluster, ECHO, PATIENCE, Text, addr, not_sent, soon, text, until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
@@ -263,44 +263,4 @@ fn p05_a_call_fails_at_once_when_the_runtime_of_its_node_is_gone() {
     home.shutdown_timeout(LONG);
     assert_eq!(not_sent(other.block_on(call())).0, Reason::Draining);
     other.block_on(async { soon("the shutdown", caller.shutdown(6 * LONG)).await });
-}
-
-/// A node stops while messages wait for one whose handler computes: it is done when first polled.
-async fn stop_with_messages_in_line(to: &str, harbors: &[&str]) {
-    const MESSAGES: u64 = 500;
-    let (cluster, notices, inbox) = (Cluster::empty(), Recorder::new(), Recorder::new());
-    let mut others = Vec::new();
-    for harbor in harbors {
-        others.push(cluster.node(harbor).await);
-    }
-    let handled = inbox.clone();
-    let receiver = cluster.builder(to).on_message(move |_, message: Number| {
-        std::thread::sleep(Duration::from_millis(1));
-        handled.add(message.number);
-        async {}
-    });
-    let receiver = receiver.start().await.unwrap();
-    let sender = notice(cluster.builder(FROM), &notices).start().await.unwrap();
-    for n in 0..MESSAGES {
-        soon("room", sender.send(addr(to), &number(n))).await.unwrap();
-    }
-    let before = inbox.until_len(100).await.len();
-    let report = soon("the shutdown", receiver.shutdown(LONG)).await;
-    let handled = inbox.len();
-    assert!(report.is_clean(), "{report:?}");
-    // Some may not have come when it said that it takes no more.
-    let stats = settled(&sender, &inbox).await;
-    assert_eq!((stats.lost, losses(&notices.all())), (0, vec![]));
-    assert_eq!(inbox.len(), handled, "handled after the end");
-    assert!(handled > before + 50, "{} came back: none was in line", stats.bounced);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p16_messages_in_line_for_a_handler_that_computes_are_handled_before_the_end() {
-    stop_with_messages_in_line(TO, &[]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p16_messages_in_line_from_beyond_harbors_are_handled_before_the_end() {
-    stop_with_messages_in_line("2.2.1", &["1.255.1", "2.255.1"]).await;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::messages::number;
 use support::recorder::Recorder;
-use support::{Cluster, ECHO, Number, addr, soon, text};
+use support::{Cluster, ECHO, Number, Text, addr, soon, text};
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -52,31 +52,38 @@ async fn p02_a_sender_that_left_and_returned_waits_for_the_handler_of_its_last_m
     release.notify_one();
 }
 
-#[tokio::test]
-async fn p10_others_have_their_turn_while_messages_that_came_together_are_handled() {
-    const MESSAGES: u64 = 1_500;
+/// How many messages of this length are handled at most, of many that come together, before others
+/// have their turn.
+async fn most_in_one_turn(bytes: usize, messages: usize) -> usize {
     let (cluster, inbox) = (Cluster::empty(), Recorder::new());
     let handled = inbox.clone();
-    let receiver = cluster.builder("1.2.1").on_message(move |_, message: Number| {
+    let receiver = cluster.builder("1.2.1").on_message(move |_, _: Text| {
         let began = Instant::now();
         while began.elapsed() < Duration::from_micros(50) {
             std::hint::spin_loop();
         }
-        handled.add(message.number);
+        handled.add(());
         async {}
     });
     let _receiver = receiver.start().await.unwrap();
     let sender = cluster.node("1.1.1").await;
     // Nobody else runs meanwhile, so they go in one piece.
-    for n in 0..MESSAGES {
-        sender.try_send(addr("1.2.1"), &number(n)).unwrap();
+    for _ in 0..messages {
+        sender.try_send(addr("1.2.1"), &text(&"x".repeat(bytes))).unwrap();
     }
-    let mut most = 0;
-    let mut seen = inbox.len();
-    while inbox.len() < 1_500 {
+    let (mut most, mut seen) = (0, 0);
+    while inbox.len() < messages {
         tokio::task::yield_now().await;
         most = most.max(inbox.len() - seen);
         seen = inbox.len();
     }
-    assert!(most < 200, "{most} messages were handled in one turn");
+    most
+}
+
+#[tokio::test]
+async fn p10_others_have_their_turn_while_messages_that_came_together_are_handled() {
+    for (bytes, messages) in [(0, 1_500), (2_300, 400)] {
+        let most = soon("the last", most_in_one_turn(bytes, messages)).await;
+        assert!(most < 100, "{most} messages of {bytes} bytes were handled in one turn");
+    }
 }

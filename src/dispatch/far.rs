@@ -193,6 +193,16 @@ impl Fars {
         }
     }
 
+    /// Whether messages wait for their turn, or are being handled.
+    pub(crate) fn is_handling(&self) -> bool {
+        self.sources.lock().values().any(|source| !source.inbox.is_empty())
+    }
+
+    /// Messages that wait for their turn.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.sources.lock().values().map(|source| source.inbox.waiting()).sum()
+    }
+
     pub(super) fn requests_in_flight(&self) -> usize {
         self.sources.lock().values().map(|source| source.source.in_flight()).sum()
     }

@@ -79,8 +79,13 @@ async fn read_on(
 ) -> Result<Infallible, PumpError> {
     let limits = FrameLimits { body_bytes_max: session.frame_bytes_max };
     let mut buffer = ReadBuffer::default();
+    let (mut began, mut left) = (Instant::now(), FRAMES_PER_LOOK);
     loop {
-        let read = buffer.fill(io).await?;
+        let (read, has_waited) = noting_waits(buffer.fill(io)).await;
+        if has_waited {
+            (began, left) = (Instant::now(), FRAMES_PER_LOOK);
+        }
+        let read = read?;
         if read == 0 {
             return Err(PumpError::Closed);
         }
@@ -93,7 +98,6 @@ async fn read_on(
         if !session.on_heard(now) {
             return Err(PumpError::Frozen);
         }
-        let (mut began, mut left) = (Instant::now(), FRAMES_PER_LOOK);
         loop {
             let turn = take_turn(buffer.bytes(), limits, inbound, &mut left, now);
             // Also behind what ends the lane: those before it count.
@@ -111,6 +115,18 @@ async fn read_on(
             }
         }
     }
+}
+
+/// Says with the outcome whether it was waited for: others had their turn then.
+async fn noting_waits<T>(work: impl Future<Output = T>) -> (T, bool) {
+    let mut work = pin!(work);
+    let mut has_waited = false;
+    let outcome = poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    (outcome.await, has_waited)
 }
 
 /// Why a reader hands over no more frames for now.
@@ -138,7 +154,7 @@ fn take_turn(
             return Ok(Pause::Wait);
         }
     }
-    Ok(if bytes.is_empty() { Pause::Read } else { Pause::Look })
+    Ok(Pause::Look)
 }
 
 /// Lets the tasks that are ready add their frames to the same write, until there are enough.

@@ -45,6 +45,11 @@ impl Inbox {
         !self.0.lock().is_handling
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().frames.len()
+    }
+
     fn next(&self) -> Option<Waiting> {
         let mut queue = self.0.lock();
         let next = queue.frames.pop_front();

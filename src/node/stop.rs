@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Inner, membership};
 use crate::clock::Millis;
 use crate::handshake::Lane;
 use crate::incarnation::Incarnation;
-use crate::link;
+use crate::link::{self, Link};
 use crate::relay::Relay;
 
 /// How long after its start a node takes a later incarnation than its own for a sign that its clock
@@ -19,8 +19,6 @@ const YOUNG_MS: u64 = 5_000;
 const LOOK: Duration = Duration::from_millis(2);
 /// How long the last word to discovery may take.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long peers may take to hear that a node drains, before it looks whether it is done.
-const HEAR: Duration = Duration::from_secs(1);
 /// How long it may take at least to tell peers that their streams are broken off.
 const LAST_STREAMS: Duration = Duration::from_millis(500);
 /// How long the tasks of a node may take to end after everything is closed.
@@ -53,7 +51,7 @@ pub enum StopCause {
 pub struct Report {
     /// Requests whose handlers were still at work.
     pub requests_abandoned: u64,
-    /// Messages whose handlers were still at work.
+    /// Messages whose handlers were still at work, and those from beyond harbors that waited for theirs.
     pub messages_abandoned: u64,
     /// Calls of this node that still waited for a reply.
     pub calls_abandoned: u64,
@@ -133,7 +131,7 @@ pub(super) async fn shutdown(inner: Arc<Inner>, cause: StopCause, within: Durati
             drop(timeout(within, inner.home.stop.cancelled()).await);
         }
         take_stock(&inner);
-        count_unwritten(&inner);
+        take_last_stock(&inner);
         inner.home.stop.cancel();
         inner.stopped.cancelled().await;
         *inner.report.lock()
@@ -155,16 +153,11 @@ async fn drain(inner: &Inner, within: Duration) {
     // A discovery that does not answer must not eat the time of those who wait for replies.
     drop(timeout_at(deadline, timeout(LAST_WORD, unavailable)).await);
     // Only when they know is there an end to what comes from them.
-    drop(timeout_at(deadline, timeout(HEAR, tell_peers(inner))).await);
-    let idle = async {
-        while !is_idle(inner) {
-            sleep(LOOK).await;
-        }
-    };
-    drop(timeout_at(deadline, idle).await);
+    tell_peers(inner, deadline).await;
+    drop(timeout_at(deadline, until(|| is_idle(inner))).await);
     inner.dispatch.fars.tell_all();
     // A harbor that hears of the end of a lane first takes for lost what it was not told of.
-    drop(timeout_at(deadline, timeout(HEAR, tell_peers(inner))).await);
+    tell_peers(inner, deadline).await;
     // Calls that wait now end with their lanes.
     take_stock(inner);
     // Also when the time is over: whoever reads must hear that this is no end. And before the pulse
@@ -173,10 +166,15 @@ async fn drain(inner: &Inner, within: Duration) {
     drop(timeout_at(deadline_of_streams, inner.dispatch.streams.finish()).await);
     // The pulse goes last: without it a peer would not read the other lane to its end.
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
+    // What a harbor had sent before it heard has come by now.
+    drop(timeout_at(deadline, until(|| !is_handling_messages(inner))).await);
+    inner.dispatch.fars.tell_all();
     drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
 }
 
-async fn tell_peers(inner: &Inner) {
+/// One that does not answer leaves half of the time to the rest of the work.
+async fn tell_peers(inner: &Inner, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
     let mut telling = tokio::task::JoinSet::new();
     for link in inner.router.links() {
         for lane in [Lane::Message, Lane::Rpc] {
@@ -184,21 +182,37 @@ async fn tell_peers(inner: &Inner) {
             telling.spawn(async move { link.say_draining(lane).await });
         }
     }
-    telling.join_all().await;
+    drop(timeout(left / 2, telling.join_all()).await);
 }
 
 async fn finish_lanes(inner: &Inner, lane: Lane) {
     let mut finishing = tokio::task::JoinSet::new();
     for link in inner.router.links() {
-        if link.peer != inner.home.me {
-            finishing.spawn(async move { link.finish(lane).await });
-        }
+        let is_own = link.peer == inner.home.me;
+        finishing.spawn(async move {
+            if is_own {
+                // Both ends are here: it is enough that what was sent is handled.
+                link.settle(lane).await;
+            } else {
+                link.finish(lane).await;
+            }
+        });
     }
     finishing.join_all().await;
 }
 
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        sleep(LOOK).await;
+    }
+}
+
+fn is_handling_messages(inner: &Inner) -> bool {
+    inner.home.handling() > 0 || inner.dispatch.fars.is_handling()
+}
+
 fn is_idle(inner: &Inner) -> bool {
-    let is_handling = inner.dispatch.requests_in_flight() > 0 || inner.home.handling() > 0;
+    let is_handling = inner.dispatch.requests_in_flight() > 0 || is_handling_messages(inner);
     let is_relaying = inner.dispatch.relay.as_ref().is_some_and(Relay::is_awaited);
     let is_written = inner.router.links().iter().all(|link| link.is_flushed());
     let has_streams = inner.dispatch.streams.at_work() > 0;
@@ -211,17 +225,21 @@ fn take_stock(inner: &Inner) {
     let links = inner.router.links();
     let mut report = inner.report.lock();
     raise(&mut report.requests_abandoned, count(inner.dispatch.requests_in_flight()));
-    raise(&mut report.messages_abandoned, count(inner.home.handling()));
     raise(&mut report.streams_abandoned, count(inner.dispatch.streams.at_work()));
     raise(&mut report.calls_abandoned, links.iter().map(|link| link.calls.waiting()).sum());
     let relayed = inner.dispatch.relay.as_ref().map_or(0, Relay::requests_awaited);
     raise(&mut report.relayed_abandoned, count(relayed));
 }
 
-/// Puts into the report to whom something still waits to be written, now that lanes had their time.
-fn count_unwritten(inner: &Inner) {
-    let unwritten = inner.router.links().iter().filter(|link| !link.is_flushed()).count();
-    raise(&mut inner.report.lock().links_unwritten, count(unwritten));
+/// Puts the rest into the report, which lanes that finish do not end: now that they had their time.
+fn take_last_stock(inner: &Inner) {
+    let me = inner.home.me;
+    let is_unwritten = |link: &&Arc<Link>| link.peer != me && !link.is_flushed();
+    let unwritten = inner.router.links().iter().filter(is_unwritten).count();
+    let messages = inner.home.handling() + inner.dispatch.fars.messages_waiting();
+    let mut report = inner.report.lock();
+    raise(&mut report.links_unwritten, count(unwritten));
+    raise(&mut report.messages_abandoned, count(messages));
 }
 
 fn count(n: usize) -> u64 {

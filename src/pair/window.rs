@@ -225,6 +225,8 @@ impl Window {
             self.bytes -= over.iter().map(|sent| sent.bytes).sum::<usize>();
             self.open += over.len() as i64;
             self.open_since.get_or_insert(now);
+        } else if self.is_all_back() {
+            return (self.settle(), None);
         }
         if self.broken.is_none() {
             if self.open_since.is_some_and(|since| now.since(since) >= OPEN_MS) {
@@ -233,6 +235,13 @@ impl Window {
             return (loss, None);
         }
         (loss, self.ask(now))
+    }
+
+    /// Whether all that may have been lost with a connection was told of, or came back since.
+    fn is_all_back(&self) -> bool {
+        let is_later =
+            |broken: Broken| self.on_way.front().is_none_or(|sent| is_after(sent.seq, broken.seq));
+        self.open == 0 && self.broken.is_some_and(is_later)
     }
 
     fn ask(&mut self, now: Millis) -> Option<Ask> {

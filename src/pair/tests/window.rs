@@ -60,6 +60,20 @@ fn p03_a_break_has_a_bound_and_a_receipt_the_exact_number() {
 }
 
 #[test]
+fn p03_what_comes_back_behind_a_break_is_in_doubt_no_longer() {
+    let mut window = window(3);
+    assert_eq!(window.on_break(), at_most(3, 0));
+    window.send(1, UNTIL);
+    assert!(window.on_bounce(2) && window.on_bounce(4));
+    assert_eq!(window.on_timer(Millis(1)).0, None, "one is missing");
+    assert!(window.on_bounce(3));
+    assert_eq!(window.on_timer(Millis(2)), (exactly(0, 3), None));
+    assert!(!window.is_clear(), "one was sent after it");
+    assert_eq!(window.on_receipt(receipt(1, 5, 2), Millis(3)), None);
+    assert!(window.is_settled());
+}
+
+#[test]
 fn a_break_of_a_path_on_which_nothing_was_is_no_loss() {
     let mut window = window(0);
     assert_eq!(window.on_break(), None);
