@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ async fn read_on(
     let mut buffer = ReadBuffer::default();
     let (mut began, mut left) = (Instant::now(), FRAMES_PER_LOOK);
     loop {
-        let (read, has_waited) = noting_waits(buffer.fill(io)).await;
+        let (read, has_waited) = noting_waits(pin!(buffer.fill(io))).await;
         if has_waited {
             (began, left) = (Instant::now(), FRAMES_PER_LOOK);
         }
@@ -118,8 +118,7 @@ async fn read_on(
 }
 
 /// Says with the outcome whether it was waited for: others had their turn then.
-async fn noting_waits<T>(work: impl Future<Output = T>) -> (T, bool) {
-    let mut work = pin!(work);
+async fn noting_waits<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, bool) {
     let mut has_waited = false;
     let outcome = poll_fn(|cx| {
         let polled = work.as_mut().poll(cx);
