@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::future::{Future, Ready, ready};
+use std::time::Duration;
 
 use support::messages::{losses, notice, number, settled};
 use support::recorder::Recorder;
-use support::{Cluster, Number, addr, soon};
+use support::{Cluster, Number, addr, compute, soon};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -24,11 +24,10 @@ fn workers(count: usize) -> Runtime {
     Builder::new_multi_thread().worker_threads(count).enable_all().build().unwrap()
 }
 
-fn compute(time: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < time {
-        std::hint::spin_loop();
-    }
+/// A handler that is done when it is polled first.
+fn compute_at_once() -> Ready<()> {
+    compute(MS);
+    ready(())
 }
 
 /// A node stops, on a runtime of its own, that has begun to handle what was sent to it: all is
@@ -77,20 +76,12 @@ where
 
 #[test]
 fn p16_messages_in_line_for_a_handler_that_computes_are_handled_before_the_end() {
-    let handle = || {
-        compute(MS);
-        async {}
-    };
-    stop(FROM, NEAR, 500, handle);
+    stop(FROM, NEAR, 500, compute_at_once);
 }
 
 #[test]
 fn p16_messages_in_line_from_beyond_harbors_are_handled_before_the_end() {
-    let handle = || {
-        compute(MS);
-        async {}
-    };
-    stop(FROM, BEYOND, 500, handle);
+    stop(FROM, BEYOND, 500, compute_at_once);
 }
 
 #[test]
@@ -113,9 +104,5 @@ fn p16_messages_in_line_for_a_handler_that_waits_are_handled_before_the_end() {
 
 #[test]
 fn p16_messages_in_line_to_oneself_are_handled_before_the_end() {
-    let handle = || {
-        compute(MS);
-        async {}
-    };
-    stop(NEAR, NEAR, 3_500, handle);
+    stop(NEAR, NEAR, 3_500, compute_at_once);
 }

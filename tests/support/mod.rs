@@ -147,6 +147,14 @@ impl Absent {
     }
 }
 
+/// Keeps the thread busy for so long.
+pub fn compute(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
 /// Waits until something is so, but not for ever.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let look = async {
