@@ -231,7 +231,7 @@ impl Link {
         let Some(session) = self.lane(lane).session() else { return };
         // A session may have begun after the others were told.
         self.say_draining(lane).await;
-        self.settle(lane).await;
+        self.settle_session(&session).await;
         session.finish();
         session.ended.cancelled().await;
     }
@@ -242,12 +242,17 @@ impl Link {
     ///
     /// Safe.
     pub(crate) async fn settle(&self, lane: LaneId) {
-        let Some(session) = self.lane(lane).session() else { return };
-        self.look_until_ended(&session, || {
+        if let Some(session) = self.lane(lane).session() {
+            self.settle_session(&session).await;
+        }
+    }
+
+    async fn settle_session(&self, session: &Session) {
+        self.look_until_ended(session, || {
             // The last one tells the peer what became of all that it had sent. Without room for
             // it, others are on their way.
-            self.put_ping(&session).ok();
-            self.lane(lane).is_settled()
+            self.put_ping(session).ok();
+            self.lane(session.lane).is_settled()
         })
         .await;
     }

@@ -165,16 +165,20 @@ async fn drain(inner: &Inner, within: Duration) {
     let deadline_of_streams = deadline.max(clock.instant(clock.now().deadline(LAST_STREAMS)));
     drop(timeout_at(deadline_of_streams, inner.dispatch.streams.finish()).await);
     // The pulse goes last: without it a peer would not read the other lane to its end.
-    drop(timeout_at(deadline, finish_lanes(inner, Lane::Message)).await);
+    finish_lanes(inner, Lane::Message, deadline).await;
     // What a harbor had sent before it heard has come by now.
     drop(timeout_at(deadline, until(|| !is_handling_messages(inner))).await);
     inner.dispatch.fars.tell_all();
-    drop(timeout_at(deadline, finish_lanes(inner, Lane::Rpc)).await);
+    finish_lanes(inner, Lane::Rpc, deadline).await;
 }
 
 /// One that does not answer leaves half of the time to the rest of the work.
 async fn tell_peers(inner: &Inner, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        // What is put now would only count as not written.
+        return;
+    }
     let mut telling = tokio::task::JoinSet::new();
     for link in inner.router.links() {
         for lane in [Lane::Message, Lane::Rpc] {
@@ -185,7 +189,11 @@ async fn tell_peers(inner: &Inner, deadline: Instant) {
     drop(timeout(left / 2, telling.join_all()).await);
 }
 
-async fn finish_lanes(inner: &Inner, lane: Lane) {
+async fn finish_lanes(inner: &Inner, lane: Lane, deadline: Instant) {
+    if deadline <= Instant::now() {
+        // As above.
+        return;
+    }
     let mut finishing = tokio::task::JoinSet::new();
     for link in inner.router.links() {
         let is_own = link.peer == inner.home.me;
@@ -198,7 +206,7 @@ async fn finish_lanes(inner: &Inner, lane: Lane) {
             }
         });
     }
-    finishing.join_all().await;
+    drop(timeout_at(deadline, finishing.join_all()).await);
 }
 
 async fn until(is_so: impl Fn() -> bool) {
